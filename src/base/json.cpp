@@ -1,0 +1,207 @@
+#include "base/json.hpp"
+
+#include <rapidjson/error/en.h>
+#include <rapidjson/prettywriter.h>
+#include <rapidjson/reader.h>
+#include <rapidjson/stringbuffer.h>
+#include <rapidjson/writer.h>
+
+#include <cmath>
+#include <limits>
+
+namespace rollbackd {
+namespace {
+
+const Json kNull;
+const Json::Array kNoElements;
+const Json::Object kNoMembers;
+
+/// Builds a Json from RapidJSON's SAX events. A stack instead of recursion, so depth is bounded by a number and not by the thread's stack.
+class Builder : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Builder> {
+ public:
+  explicit Builder(int depth_max) : depth_max_(depth_max) {}
+  bool Null() { return put(Json()); }
+  bool Bool(bool b) { return put(Json(b)); }
+  bool Int(int i) { return put(Json(i)); }
+  bool Uint(unsigned i) { return put(Json(i)); }
+  bool Int64(std::int64_t i) { return put(Json(i)); }
+  bool Uint64(std::uint64_t i) {
+    if (i > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) return put(Json(static_cast<double>(i)));
+    return put(Json(i));
+  }
+  bool Double(double d) { return put(Json(d)); }
+  bool String(const char* s, rapidjson::SizeType n, bool) { return put(Json(std::string(s, n))); }
+  bool Key(const char* s, rapidjson::SizeType n, bool) {
+    stack_.back().key.assign(s, n);
+    return true;
+  }
+  bool StartObject() { return open(Json::object()); }
+  bool StartArray() { return open(Json::array()); }
+  bool EndObject(rapidjson::SizeType) { return close(); }
+  bool EndArray(rapidjson::SizeType) { return close(); }
+
+  Json take() { return std::move(root_); }
+
+ private:
+  struct Frame {
+    Json value;
+    std::string key;
+  };
+  bool open(Json container) {
+    if (static_cast<int>(stack_.size()) >= depth_max_) return false;
+    stack_.push_back(Frame{std::move(container), {}});
+    return true;
+  }
+  bool close() {
+    Json done = std::move(stack_.back().value);
+    stack_.pop_back();
+    return put(std::move(done));
+  }
+  bool put(Json value) {
+    if (stack_.empty()) {
+      root_ = std::move(value);
+    } else if (stack_.back().value.is_array()) {
+      stack_.back().value.push(std::move(value));
+    } else {
+      stack_.back().value.set(stack_.back().key, std::move(value));
+    }
+    return true;
+  }
+
+  int depth_max_;
+  std::vector<Frame> stack_;
+  Json root_;
+};
+
+}  // namespace
+
+const Json::Array& Json::elements() const {
+  const auto* a = std::get_if<Array>(&value_);
+  return a ? *a : kNoElements;
+}
+
+const Json::Object& Json::members() const {
+  const auto* o = std::get_if<Object>(&value_);
+  return o ? *o : kNoMembers;
+}
+
+const Json& Json::operator[](std::string_view key) const {
+  for (const auto& [name, value] : members())
+    if (name == key) return value;
+  return kNull;
+}
+
+bool Json::has(std::string_view key) const {
+  for (const auto& [name, value] : members())
+    if (name == key) return true;
+  return false;
+}
+
+std::string Json::string_or(std::string_view fallback) const {
+  const auto* s = std::get_if<std::string>(&value_);
+  return s ? *s : std::string(fallback);
+}
+
+std::int64_t Json::int_or(std::int64_t fallback) const {
+  if (const auto* i = std::get_if<std::int64_t>(&value_)) return *i;
+  if (const auto* d = std::get_if<double>(&value_); d && std::abs(*d) < 9e18) return static_cast<std::int64_t>(*d);
+  return fallback;
+}
+
+double Json::number_or(double fallback) const {
+  if (const auto* i = std::get_if<std::int64_t>(&value_)) return static_cast<double>(*i);
+  if (const auto* d = std::get_if<double>(&value_)) return *d;
+  return fallback;
+}
+
+bool Json::bool_or(bool fallback) const {
+  const auto* b = std::get_if<bool>(&value_);
+  return b ? *b : fallback;
+}
+
+Json& Json::set(std::string_view key, Json value) {
+  if (is_null()) value_ = Object{};
+  auto& object = std::get<Object>(value_);
+  for (auto& [name, old] : object)
+    if (name == key) {
+      old = std::move(value);
+      return *this;
+    }
+  object.emplace_back(std::string(key), std::move(value));
+  return *this;
+}
+
+Json& Json::push(Json value) {
+  if (is_null()) value_ = Array{};
+  std::get<Array>(value_).push_back(std::move(value));
+  return *this;
+}
+
+namespace {
+template <class Writer>
+void write(const Json& json, Writer& out) {
+  if (json.is_null()) {
+    out.Null();
+  } else if (json.is_bool()) {
+    out.Bool(json.bool_or(false));
+  } else if (json.is_string()) {
+    const std::string s = json.string_or("");
+    out.String(s.data(), static_cast<rapidjson::SizeType>(s.size()));
+  } else if (json.is_array()) {
+    out.StartArray();
+    for (const Json& e : json.elements()) write(e, out);
+    out.EndArray();
+  } else if (json.is_object()) {
+    out.StartObject();
+    for (const auto& [key, value] : json.members()) {
+      out.Key(key.data(), static_cast<rapidjson::SizeType>(key.size()));
+      write(value, out);
+    }
+    out.EndObject();
+  } else {
+    const double d = json.number_or(0);
+    const std::int64_t i = json.int_or(0);
+    if (json == Json(i)) {
+      out.Int64(i);
+    } else if (std::isfinite(d)) {
+      out.Double(d);
+    } else {
+      out.Null();
+    }
+  }
+}
+}  // namespace
+
+std::string Json::dump() const {
+  rapidjson::StringBuffer buffer;
+  rapidjson::Writer<rapidjson::StringBuffer> writer(buffer);
+  write(*this, writer);
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
+std::string Json::pretty() const {
+  rapidjson::StringBuffer buffer;
+  rapidjson::PrettyWriter<rapidjson::StringBuffer> writer(buffer);
+  writer.SetIndent(' ', 2);
+  write(*this, writer);
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
+Result<Json> Json::parse(std::string_view text, int depth_max) {
+  const std::string copy(text);  // RapidJSON's stream wants a terminator.
+  rapidjson::StringStream stream(copy.c_str());
+  Builder builder(depth_max);
+  rapidjson::Reader reader;
+  reader.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag | rapidjson::kParseFullPrecisionFlag>(
+      stream, builder);
+  if (reader.HasParseError()) {
+    const bool too_deep = reader.GetParseErrorCode() == rapidjson::kParseErrorTermination;
+    return Error(Errc::corrupt, "not valid JSON")
+        .because((too_deep ? std::string("nested deeper than ") + std::to_string(depth_max)
+                           : std::string(rapidjson::GetParseError_En(reader.GetParseErrorCode()))) +
+                 " at byte " + std::to_string(reader.GetErrorOffset()));
+  }
+  return builder.take();
+}
+
+}  // namespace rollbackd

@@ -1,0 +1,69 @@
+// Evaluates a parsed expression at one instant, three-valued: a value, and whether it is blind.
+// Flow: series -> [promql] -> rules. Pure: no I/O, no clock.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/time.hpp"
+#include "model/labels.hpp"
+#include "promql/parse.hpp"
+#include "series/store.hpp"
+
+namespace rollbackd::promql {
+
+/// What an expression reads from. `series::Store` through `StoreQuerier`, or a test's own.
+class Querier {
+ public:
+  virtual ~Querier() = default;
+  virtual std::vector<series::Selected> range(std::span<const series::Matcher> matchers, Instant from_exclusive, Instant to) const = 0;
+  virtual std::vector<series::Selected> latest(std::span<const series::Matcher> matchers, Instant to, Duration lookback) const = 0;
+  /// Judged at the instant of the evaluation, not at the selector's offset.
+  virtual series::Liveness liveness(std::span<const series::Matcher> matchers, Instant at) const = 0;
+};
+
+/// The store seen whole, or by one service alone.
+class StoreQuerier final : public Querier {
+ public:
+  explicit StoreQuerier(const series::Store& store, const ServiceKey* scope = nullptr) : store_(store), scope_(scope) {}
+  std::vector<series::Selected> range(std::span<const series::Matcher> matchers, Instant from_exclusive, Instant to) const override;
+  std::vector<series::Selected> latest(std::span<const series::Matcher> matchers, Instant to, Duration lookback) const override;
+  series::Liveness liveness(std::span<const series::Matcher> matchers, Instant at) const override;
+
+ private:
+  const series::Store& store_;
+  const ServiceKey* scope_;
+};
+
+/// One element of an instant vector.
+struct Element {
+  Labels labels;
+  double value = 0;
+};
+
+/// What an evaluation gives. A scalar and a string have their own types, as in PromQL.
+struct Value {
+  enum class Type { vector, scalar, string };
+  Type type = Type::vector;
+  std::vector<Element> vector;
+  double scalar = 0;
+  std::string string;
+  bool blind = false;        ///< three-valued: see DESIGN.md section 5; meaningful beside any vector
+  std::string blind_reason;  ///< of the first blind selector
+  bool fed = false;          ///< at least one selector has a source, or there is no selector at all
+};
+
+struct EvalOptions {
+  Instant at;                        ///< the evaluation's instant
+  Duration lookback = 5min;          ///< staleness of an instant selector
+  std::uint64_t work_max = 5'000'000;  ///< samples touched plus elements made; beyond it the evaluation fails with `too_large`
+};
+
+/// @return `invalid_argument` as Prometheus would fail (many-to-many matching, duplicate label sets, ...), with the column in `why`;
+///         `too_large` over `work_max`
+Result<Value> evaluate(const Expr& expr, const Querier& querier, const EvalOptions& options);
+
+}  // namespace rollbackd::promql

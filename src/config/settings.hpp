@@ -1,0 +1,168 @@
+// The settings of the daemon and of each service, as plain structs with their defaults. load.hpp reads them from documents.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/time.hpp"
+#include "model/alert.hpp"
+#include "model/batch.hpp"
+
+namespace rollbackd::config {
+
+enum class Automation : int { off = 0, observe = 1, approve = 2, automatic = 3 };
+const char* to_string(Automation v);
+
+enum class Enforcement : int { strict = 1, lenient = 2 };
+const char* to_string(Enforcement v);
+
+/// Where a setting stands: for errors, and for `config show`.
+struct Origin {
+  std::string file;  ///< empty: a default
+  int line = 0, column = 0;
+};
+
+enum class ManagerType : int { none = 0, supervised = 1, command = 2, systemd = 3 };
+const char* to_string(ManagerType v);
+
+/// Who starts and stops a component's process.
+struct ProcessSettings {
+  ManagerType manager = ManagerType::none;
+  // supervised: runs under a keeper of ours
+  std::vector<std::string> command;            ///< argv; the program is looked up when it starts, so a path through `current` follows the link
+  std::string working_directory;               ///< default: `current`
+  std::map<std::string, std::string> environment;
+  std::string user;                            ///< runs as; empty: as the daemon
+  Duration stop_timeout = 10s;                 ///< TERM, then KILL
+  std::int64_t output_bytes_max = 10 << 20;    ///< of the output file, then it is rotated once
+  std::string output;                          ///< file; default STATE/services/NAME.ENV/output.log
+  // command: argv of ours to call
+  std::vector<std::string> start, stop, restart, status;  ///< status exits 0 when running
+  std::string pid_file;
+  Duration command_timeout = 30s;
+  // systemd
+  std::string unit;
+};
+
+/// One component. Today a service has exactly one.
+struct ComponentSettings {
+  std::string name = "app";
+  std::string driver = "symlink";
+  std::string releases;  ///< directory of release directories
+  std::string current;   ///< the link
+  ProcessSettings process;
+};
+
+enum class CheckType : int { http = 1, process = 2, log = 3 };
+const char* to_string(CheckType v);
+
+struct CheckSettings {
+  std::string name;
+  CheckType type = CheckType::http;
+  Duration interval = 1s;
+  Duration timeout = 500ms;
+  // http
+  std::string url;  ///< http://host:port/path; https needs TLS, which this version does not offer
+  std::string method = "GET";
+  std::map<std::string, std::string> headers;
+  std::vector<std::string> status{"2xx"};  ///< "200", "2xx", "200-299"
+  std::string body_matches;                ///< RE2, searched in the first body_bytes_max bytes; empty: not looked at
+  std::string body_not_matches;
+  std::int64_t body_bytes_max = 64 << 10;
+  bool keep_alive = true;
+  // process
+  std::string pid_file;  ///< only for a process that no manager of ours starts
+  // log
+  std::string path;                             ///< absolute; the last part may be a glob
+  std::map<std::string, std::string> patterns;  ///< name -> RE2
+  std::int64_t line_bytes_max = 16 << 10;       ///< a longer line is cut and counted
+  bool from_beginning = false;                  ///< of files that are there at the start; new files are always read whole
+};
+
+enum class TestType : int { checks_healthy = 1, http = 2, exec = 3, file_exists = 4, service_status = 5, identity = 6 };
+const char* to_string(TestType v);
+
+/// One verification test, run after any switch.
+struct TestSettings {
+  std::string name;  ///< default: its type, with a number where there are several
+  TestType type = TestType::checks_healthy;
+  Duration for_ = 5s;      ///< checks_healthy: healthy without a break for so long
+  Duration within = 30s;   ///< the test must pass within so long
+  Duration timeout = 5s;   ///< of one attempt
+  std::string url;
+  std::vector<std::string> status{"2xx"};
+  std::string body_matches;
+  std::vector<std::string> command;  ///< exec: exit 0 passes
+  std::string path;                  ///< file_exists: relative to the release's directory unless absolute
+  std::string json_pointer;
+};
+
+/// Where the running release can be asked for over the real path.
+struct IdentitySettings {
+  std::string url;           ///< empty: none
+  std::string json_pointer;  ///< into the JSON answer; empty: the whole body, trimmed
+};
+
+struct PolicySettings {
+  Duration bake_time = 10min;
+  Duration start_grace = 30s;
+  Duration settle = 1s;
+  Duration cooldown = 15min;
+  int budget_rollbacks = 2;
+  Duration budget_per = 24h;
+  int max_steps_back = 1;
+  Duration deadline_standard = 60s;
+  Duration deadline_emergency = 30s;
+  Duration deadline_step = 30s;
+  bool late_automatic = false;  ///< `late: automatic`
+  bool trust_live = false;      ///< `trust_existing: live`: the release found live at first sight is good
+};
+
+struct ServiceSettings {
+  ServiceKey key;
+  Automation automation = Automation::observe;
+  Enforcement enforcement = Enforcement::strict;
+  std::vector<ComponentSettings> components;
+  std::vector<CheckSettings> checks;
+  IdentitySettings identity;
+  PolicySettings policy;
+  std::vector<TestSettings> verify;
+  std::vector<std::string> depends_on;  ///< "db/prod"
+  std::vector<std::string> rule_files;  ///< service-local; absolute after loading
+  Origin origin;
+};
+
+struct ChannelSettings {
+  std::string name;
+  enum class Type : int { webhook = 1, exec = 2 } type = Type::webhook;
+  std::string url;       ///< webhook; or from url_file
+  std::string url_file;  ///< its first line is the url: keeps secrets out of the configuration
+  std::vector<std::string> command;  ///< exec: the notification comes as JSON on standard input
+  Duration timeout = 10s;
+  int severity_min = 2;  ///< Notification::Severity: 1 info, 2 warning, 3 page
+};
+
+/// The whole configuration.
+struct Settings {
+  std::string state_directory = "/var/lib/rollbackd";
+  std::string listen = "127.0.0.1:9474";
+  std::string socket;                    ///< unix socket; default STATE/rollbackd.sock
+  std::string token_file;                ///< one token a line: NAME:SHA256HEX; mutations over TCP need one
+  std::vector<std::string> rule_files;   ///< Prometheus's meaning; globs expanded, absolute
+  bool default_rules = true;             ///< the packs of the installation judge every service
+  Duration max_skew = 5s;
+  std::string log_level = "info";
+  std::vector<ChannelSettings> notify;
+  std::vector<ServiceSettings> services;
+};
+
+/// One setting with where it came from, for `config show`.
+struct Shown {
+  std::string path;   ///< "services[0].policy.cooldown"
+  std::string value;  ///< as JSON text
+  Origin origin;
+};
+
+}  // namespace rollbackd::config

@@ -1,0 +1,48 @@
+// The guards: named conditions for acting. All are asked even when one has said no.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config/settings.hpp"
+#include "model/decision.hpp"
+
+namespace rollbackd::decision {
+
+/// Everything the guards look at. Filled by the incident machine for an automatic operation, by the engine for a person's.
+struct GuardInput {
+  const ServiceState* state = nullptr;
+  const config::ServiceSettings* settings = nullptr;
+  Instant now;
+  bool automatic = true;
+  Mode mode = Mode::standard;
+  OperationKind kind = OperationKind::rollback;
+  std::string from, to;
+  TargetFacts target;              ///< a look at `to` right now
+  bool operation_running = false;
+  bool state_trusted = true;       ///< false: the state file failed; nothing may act
+  bool daemon_suspended = false;
+  std::string suspended_why;
+  std::vector<ReprobeAnswer> others;
+  std::vector<std::string> dependencies_failing;
+  ObserverFacts observer;
+  bool evidence_fresh = true;
+  std::string evidence_detail;
+  bool daemon_acting_elsewhere = false;  ///< reserved for max_concurrent
+};
+
+/// Who may pass over which guard: `--force`, `--lenient`.
+struct Overrides {
+  bool force = false;
+  bool lenient = false;
+};
+
+/// Asks every guard of DESIGN.md section 6 that this batch has. In the table's order; `asked` is false for those of automatic operations when a
+/// person acts.
+std::vector<GuardAnswer> ask_guards(const GuardInput& input, const Overrides& overrides = {});
+/// True when every asked guard said yes or was passed over.
+bool all_yes(const std::vector<GuardAnswer>& answers);
+/// Names of the guards that said no and were not passed over.
+std::vector<std::string> refusing(const std::vector<GuardAnswer>& answers);
+
+}  // namespace rollbackd::decision

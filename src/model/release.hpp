@@ -1,0 +1,114 @@
+// Releases and their standing: the ledger's nouns, and the whole remembered state of one service.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.hpp"
+#include "base/time.hpp"
+#include "model/batch.hpp"
+
+namespace rollbackd {
+
+enum class Standing : int { unknown = 0, candidate = 1, good = 2, bad = 3, revoked = 4 };
+const char* to_string(Standing standing);
+std::optional<Standing> standing_from(std::string_view text);
+
+struct Artifact {
+  std::string name;
+  std::string locator;
+  std::int64_t size = 0;
+  std::string sha256;
+  bool operator==(const Artifact&) const = default;
+};
+
+/// One immutable version. Same id with another digest is another release.
+struct Release {
+  std::string id;
+  std::string digest;  ///< SHA-256 over the tree's manifest; empty until it was hashed
+  std::vector<Artifact> artifacts;
+  std::string commit;
+  std::string created;  ///< RFC 3339, as the release says of itself
+  bool irreversible = false;
+  std::string min_compatible;
+  std::int64_t security_epoch = 0;
+  std::string path;  ///< of its directory, absolute
+  bool operator==(const Release&) const = default;
+};
+
+/// One row of the ledger.
+struct LedgerEntry {
+  Release release;
+  Standing standing = Standing::candidate;
+  Instant first_seen;
+  Instant last_live;    ///< when it last became live
+  std::string reason;   ///< why it has this standing, for people
+  bool intact = false;  ///< hashed in full and unchanged since, as far as the last look could tell
+  std::string intact_why;  ///< why not, when it is not
+};
+
+/// One stay of one release on a service.
+struct Epoch {
+  std::uint64_t number = 0;
+  std::string release;
+  std::string from;  ///< the release before; empty at first sight
+  Instant switched;
+  std::optional<Instant> started;  ///< a process younger than the switch runs, or identity reports the new release
+  Duration baked{};                ///< known evidence so far
+  bool baked_ok = false;           ///< at least one rule was judged ok on live data
+  bool announced = false;          ///< through `rollbackctl deploy`
+  bool by_rollback = false;        ///< put there by an operation of kind rollback
+};
+
+/// An automatic rollback or deployment done: budget, cooldown and pairs remember it.
+struct PastOperation {
+  std::string operation;
+  std::string from, to;
+  bool automatic = false;
+  Instant at;
+};
+
+struct OpenIncident {
+  std::string id;
+  Instant opened;
+  std::uint64_t epoch = 0;
+  std::string release;       ///< that is blamed
+  std::string failure_type;  ///< timeout, test_failure, quality_gate, resource_exhaustion, network_error, git_error, unknown
+  std::string cause;         ///< verification, crash, health, log, config, metric, alert, operator
+  bool acted = false;        ///< its one automatic rollback has been started
+  int steps_back = 0;        ///< releases gone back to in this incident
+  std::vector<std::string> left;  ///< releases left in this incident: never back to them
+};
+
+struct Suspension {
+  Instant until;
+  std::string reason;
+  std::string principal;
+};
+
+/// Everything about one service that must survive: the ledger and the guards' memory. What the state file's slots hold.
+struct ServiceState {
+  ServiceKey service;
+  std::vector<LedgerEntry> ledger;  ///< newest `last_live` last; at most kLedgerMax
+  Epoch epoch;
+  std::vector<PastOperation> past;  ///< oldest first; at most kPastMax
+  std::optional<OpenIncident> incident;
+  std::optional<Suspension> suspension;
+  std::vector<std::string> alert_keys;  ///< pushed alerts already acted on
+  std::int64_t fence = 0;               ///< highest fencing token seen
+
+  static constexpr std::size_t kLedgerMax = 32;
+  static constexpr std::size_t kPastMax = 32;
+
+  /// @param clock  turns instants into storable stamps and back
+  Json to_json(const ClockReading& clock) const;
+  static Result<ServiceState> from_json(const Json& json, const ClockReading& clock);
+};
+
+/// An instant in JSON: {"boot_id", "boot_ns", "wall_ns"}.
+Json stamp_json(const Stamp& stamp);
+Result<Stamp> stamp_from(const Json& json);
+
+}  // namespace rollbackd

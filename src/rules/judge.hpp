@@ -1,0 +1,70 @@
+// The hot path: a batch in, alert and verdict changes out. Owns the series store, the rule groups and every alert's state.
+// Flow: checks -> [judge: series -> promql -> rules] -> incident. Pure: no I/O, no clock; not thread-safe.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/time.hpp"
+#include "model/alert.hpp"
+#include "model/batch.hpp"
+#include "rules/groups.hpp"
+#include "series/store.hpp"
+
+namespace rollbackd::rules {
+
+/// One alert as it stands, for the API.
+struct ActiveAlert {
+  AlertChange alert;
+  bool blind = false;
+};
+/// One rule's standing on one service, for the API and `explain`.
+struct RuleStatus {
+  std::string group, rule, expr;
+  ServiceKey service;
+  Verdict verdict = Verdict::blind;
+  bool fed = false;
+  std::string detail;  ///< why blind, or the value that breached
+};
+
+/// Plain counters for the metrics room.
+struct JudgeCounters {
+  std::uint64_t batches = 0, evaluations = 0, evaluation_failures = 0, alerts_dropped = 0;
+};
+
+class Judge {
+ public:
+  explicit Judge(series::Limits limits = {});
+  ~Judge();
+
+  /// Replaces all rules. Alerts whose rule is unchanged (same group, name, expression) keep their state.
+  void set_rules(Groups groups, Instant now);
+  /// Declares a service with the checks that watch it; a check no longer named is forgotten.
+  void set_service(const ServiceKey& service, std::vector<Source> sources, Instant now);
+  void remove_service(const ServiceKey& service);
+
+  /// Begins an epoch: windows start anew, the service's alerts go back to inactive (reported as changes where they were not).
+  Judgement begin_epoch(const ServiceKey& service, Instant at);
+  /// Commits `batch` whole at `batch.at`, then runs each touched rule that concerns its service once: groups in file order, rules in
+  /// group order; recorded values are part of the commit. A batch whose samples belong to an earlier epoch changes no alert.
+  Judgement on_batch(const Batch& batch);
+  /// Runs what fell due at or before `now`: `for` and `keep_firing_for`, windows running out, staleness, spanning rules' intervals.
+  Judgement on_due(Instant now);
+  /// When `on_due` next has work, in slots of 100 ms; nothing when it never has.
+  std::optional<Instant> next_due() const;
+  /// All evidence is stale: every rule is blind until fresh samples (suspend, stopped process).
+  Judgement on_gap(Instant now);
+
+  std::vector<ActiveAlert> alerts() const;                                  ///< pending and firing ones
+  std::vector<RuleStatus> status(const ServiceKey& service) const;          ///< of every rule that concerns it
+  const series::Store& store() const;
+  const JudgeCounters& counters() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace rollbackd::rules

@@ -36,6 +36,7 @@ struct ProcessSettings {
   std::map<std::string, std::string> environment;
   std::string user;                            ///< runs as; empty: as the daemon
   Duration stop_timeout = 10s;                 ///< TERM, then KILL
+  Duration restart_delay = 1s;                 ///< before the keeper starts a crashed process again, doubling up to 30 s; 0: never
   std::int64_t output_bytes_max = 10 << 20;    ///< of the output file, then it is rotated once
   std::string output;                          ///< file; default STATE/services/NAME.ENV/output.log
   // command: argv of ours to call

@@ -1,18 +1,16 @@
-// From a request and the world as it is to the steps that carry it out. Pure; a dry run prints what this returns.
+// From a request, the world as it is and the drivers' steps to the plan that carries it out. Pure; a dry run prints what this returns.
 #pragma once
 
+#include <vector>
+
 #include "base/error.hpp"
-#include "config/settings.hpp"
 #include "model/operation.hpp"
-#include "model/release.hpp"
 
 namespace rollbackd::rollback {
 
-/// Makes the plan for `request` on `world`: switch, then restart where a service manager is configured.
-/// @return `refused` (already on the target), `conflict` (the live release is not `request.from`), `not_found` (target not on disk)
-Result<Plan> make_plan(const OperationRequest& request, const config::ServiceSettings& settings, const World& world, const std::string& target_path);
-
-/// The link value to write for `release`: relative when the present one is relative, else absolute.
-std::string link_value_for(const std::string& present_value, const std::string& current_path, const std::string& releases_path, const std::string& release);
+/// Makes the plan for `request`: `steps` (the driver's switch, then the manager's restart) numbered and stamped with the operation's id.
+/// @return `refused` (already on the target), `conflict` (the live release is not `request.from`), `not_found` (target not on disk),
+///         `invalid_argument` (an id that is no release id, no switch among the steps)
+Result<Plan> make_plan(const OperationRequest& request, const World& world, std::vector<Step> steps);
 
 }  // namespace rollbackd::rollback

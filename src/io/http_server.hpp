@@ -1,0 +1,58 @@
+// A small HTTP/1.1 server on a loopback port and a unix socket. Beast stays inside http_server.cpp.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/error.hpp"
+#include "base/time.hpp"
+
+namespace rollbackd::io {
+
+struct ServerRequest {
+  std::string method, path;                     ///< path percent-decoded, without query
+  std::map<std::string, std::string> query;     ///< decoded
+  std::map<std::string, std::string> headers;   ///< lower-case names
+  std::string body;
+  /// Of a unix-socket peer (SO_PEERCRED); nothing over TCP.
+  struct Peer { int uid = -1, gid = -1, pid = -1; };
+  std::optional<Peer> peer;
+};
+struct ServerResponse {
+  int status = 200;
+  std::string content_type = "application/json";
+  std::string body;
+  std::map<std::string, std::string> headers;
+};
+/// Answers one request; runs on the server's executor.
+using Handler = std::function<boost::asio::awaitable<ServerResponse>(ServerRequest)>;
+
+struct ServerLimits {
+  std::size_t body_bytes_max = 1 << 20;    ///< 413 beyond
+  std::size_t header_bytes_max = 16 << 10;
+  std::size_t connections_max = 256;       ///< beyond: accepted and closed
+  Duration read_timeout = 10s, idle_timeout = 60s;
+};
+
+class HttpServer {
+ public:
+  HttpServer(boost::asio::any_io_executor executor, Handler handler, ServerLimits limits = {});
+  ~HttpServer();
+  /// "127.0.0.1:9474"; port 0 picks one. @return the port bound
+  Result<int> listen_tcp(const std::string& address);
+  /// A unix socket with `mode`; a stale socket file is replaced, a live one is an error.
+  Result<> listen_unix(const std::string& path, int mode = 0660);
+  /// Serves until cancelled.
+  boost::asio::awaitable<void> run();
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace rollbackd::io

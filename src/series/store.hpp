@@ -48,8 +48,8 @@ class Matcher {
 struct Limits {
   std::size_t series_max = 50'000;
   std::size_t points_per_series_max = 20'000;
-  Duration retention = 2h;      ///< samples older than the newest by more than this are dropped
-  std::size_t epochs_max = 16;  ///< per service; the oldest epoch's samples go with it
+  Duration retention = 2h;             ///< samples older than the newest by more than this are dropped
+  std::size_t epochs_max = 16;         ///< per service; the oldest epoch's samples go with it
   std::size_t label_bytes_max = 4096;  ///< per series, names and values together; a larger one is dropped
 };
 
@@ -82,6 +82,8 @@ class Store {
 
   /// Declares (or redeclares, keeping when it last delivered) a check of a service, and since when it is expected to deliver.
   void register_source(const Source& source, Instant now);
+  /// Forgets a check that is no longer configured; its series stay until they run out.
+  void remove_source(const ServiceKey& service, std::string_view check);
   void remove_service(const ServiceKey& service);  ///< with its series, sources and epochs
 
   /// Commits `batch` at `batch.at`. Samples of a probe that began before the current epoch's start are kept in the epoch
@@ -90,7 +92,8 @@ class Store {
   /// @return the series that got a sample, for finding the rules that it touches; valid until the store next changes
   std::vector<const Labels*> commit(const Batch& batch);
 
-  /// Appends one point to one series outside any check: recorded values, conformance tests. NaN with the staleness bit pattern ends a series.
+  /// Appends one point to one series outside any check: recorded values, conformance tests. NaN with the staleness bit pattern ends a
+  /// series.
   void append(const Labels& labels, Point point);
 
   /// Begins an epoch of `service` at `at`: selectors whose reference instant is at or after it see nothing older.

@@ -1,0 +1,66 @@
+// Reading: which series match, and which of their points lie in the window and in the epoch in force.
+#include "series/state.hpp"
+
+namespace rollbackd::series {
+namespace {
+
+bool matches_all(std::span<const Matcher> matchers, const Labels& labels) {
+  for (const Matcher& m : matchers)
+    if (!m.matches(labels)) return false;
+  return true;
+}
+
+/// The points of `s` in (`from_exclusive`, `to`], none from before the epoch in force at `to`.
+std::span<const Point> window(const Series& s, Instant from_exclusive, Instant to) {
+  Instant from = from_exclusive + Duration{1};
+  if (const auto epoch = s.service->epoch_at(to)) from = std::max(from, *epoch);
+  return s.points.within(from, to);
+}
+
+}  // namespace
+
+const SeriesList* Store::Impl::candidates(std::span<const Matcher> matchers, const ServiceKey* scope) const {
+  const std::string* name = wanted(matchers, kNameLabel);
+  const std::string* service_name = wanted(matchers, kServiceLabel);
+  const std::string* environment = wanted(matchers, kEnvironmentLabel);
+  ServiceKey named;
+  if (scope == nullptr && service_name != nullptr && environment != nullptr && !service_name->empty()) {
+    named = {*service_name, *environment};
+    scope = &named;
+  }
+  const SeriesList* list = &all;
+  const NameIndex* names = &by_name;
+  if (scope != nullptr) {
+    const Service* one = find_service(*scope);
+    if (one == nullptr) return nullptr;
+    list = &one->series;
+    names = &one->by_name;
+  }
+  if (name == nullptr) return list;
+  const auto at = names->find(*name);
+  return at == names->end() ? nullptr : &at->second;
+}
+
+std::vector<Selected> Store::select(std::span<const Matcher> matchers, Instant from_exclusive, Instant to, const ServiceKey* scope) const {
+  std::vector<Selected> out;
+  const SeriesList* list = impl_->candidates(matchers, scope);
+  if (list == nullptr) return out;
+  for (const Series* s : *list) {
+    if (!matches_all(matchers, s->labels)) continue;
+    const auto points = window(*s, from_exclusive, to);
+    if (!points.empty()) out.push_back({&s->labels, points});
+  }
+  return out;
+}
+
+std::vector<Selected> Store::select_latest(std::span<const Matcher> matchers, Instant to, Duration lookback,
+                                           const ServiceKey* scope) const {
+  std::vector<Selected> out = select(matchers, to - lookback, to, scope);
+  std::erase_if(out, [](Selected& s) {
+    s.points = s.points.last(1);
+    return is_stale_nan(s.points.front().value);
+  });
+  return out;
+}
+
+}  // namespace rollbackd::series

@@ -1,0 +1,111 @@
+// What the store is made of: series, services with their epochs and sources, and the indexes over them.
+#pragma once
+
+#include <deque>
+#include <limits>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "series/ring.hpp"
+#include "series/store.hpp"
+
+namespace rollbackd::series {
+
+inline constexpr std::string_view kServiceLabel = "service";
+inline constexpr std::string_view kEnvironmentLabel = "environment";
+inline constexpr std::string_view kCheckLabel = "check";
+
+struct Service;
+
+struct Series {
+  Labels labels;
+  Ring points;
+  bool counter = false;
+  bool begins_epoch = false;  ///< the last point is the present value repeated at an epoch's start, not yet a delivered one
+  Service* service = nullptr;
+};
+
+struct SourceState {
+  Source source;
+  Instant registered;
+  Instant silent_since;              ///< what "has delivered nothing for" counts from while there is no delivery
+  std::optional<Instant> delivered;  ///< in this epoch
+
+  bool live(Instant now) const { return delivered && now < *delivered + source.staleness; }
+};
+
+struct TextHash {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+};
+using SeriesList = std::vector<Series*>;
+using NameIndex = std::unordered_map<std::string, SeriesList, TextHash, std::equal_to<>>;
+
+struct Service {
+  ServiceKey key;
+  std::vector<Instant> epochs;  ///< starts, oldest first
+  std::vector<SourceState> sources;
+  SeriesList series;
+  NameIndex by_name;
+
+  /// Start of the epoch in force at `t`.
+  std::optional<Instant> epoch_at(Instant t) const {
+    const auto after = std::upper_bound(epochs.begin(), epochs.end(), t);
+    if (after == epochs.begin()) return std::nullopt;
+    return *(after - 1);
+  }
+  /// Start of the first epoch that begins after `t`.
+  std::optional<Instant> epoch_after(Instant t) const {
+    const auto after = std::upper_bound(epochs.begin(), epochs.end(), t);
+    if (after == epochs.end()) return std::nullopt;
+    return *after;
+  }
+  SourceState* source(std::string_view check) {
+    for (SourceState& s : sources)
+      if (s.source.check == check) return &s;
+    return nullptr;
+  }
+};
+
+struct Store::Impl {
+  explicit Impl(Limits l) : limits(l) {}
+
+  Limits limits;
+  Counters counters;
+  Instant newest{std::numeric_limits<std::int64_t>::min()};
+  std::unordered_map<Labels, std::unique_ptr<Series>, LabelsHash> series;
+  SeriesList all;  ///< in order of creation
+  NameIndex by_name;
+  std::map<ServiceKey, Service> services;
+  std::size_t sweep_at = 0;  ///< where in `all` the next look for expired series begins
+
+  Service& service(const ServiceKey& key);
+  const Service* find_service(const ServiceKey& key) const;
+  /// The series `labels`, made when new and within the limits; else nullptr, counted.
+  Series* series_for(const Labels& labels, const ServiceKey& owner, bool& is_new);
+  /// Appends, if newer than the last one, and holds the series to its bounds.
+  bool push(Series& s, Point point);
+  void trim(Series& s);
+  /// Puts one late sample of a counter before the baseline of the epoch that began since, which then starts from the late value.
+  bool push_late(Series& s, Point point);
+  void begin_new_counter(Series& s, const SourceState* source, Instant at);
+  bool commit_sample(const Sample& sample, const Service& of, const SourceState* source, Instant at, const Series** touched);
+  void drop(Series* s);
+  void sweep();
+  Instant oldest_kept() const;
+
+  /// The shortest list of series that holds all that can match, and the service they are limited to, if any.
+  const SeriesList* candidates(std::span<const Matcher> matchers, const ServiceKey* scope) const;
+};
+
+/// The value that `label` must have for `matchers` to match: of the first equality matcher on it; nothing when there is none.
+inline const std::string* wanted(std::span<const Matcher> matchers, std::string_view label) {
+  for (const Matcher& m : matchers)
+    if (m.op() == Matcher::Op::equal && m.label() == label) return &m.value();
+  return nullptr;
+}
+
+}  // namespace rollbackd::series

@@ -1,0 +1,243 @@
+// Writing: commits, epochs and the bounds. Reading is in select.cpp, liveness in liveness.cpp.
+#include "series/store.hpp"
+
+#include <bit>
+
+#include "series/state.hpp"
+
+namespace rollbackd::series {
+namespace {
+
+constexpr std::uint64_t kStaleBits = 0x7ff0000000000002ULL;
+constexpr std::size_t kSweepPerChange = 16;
+constexpr Duration kJustBefore{1};
+
+void erase_from(SeriesList& list, const Series* s) { std::erase(list, s); }
+
+void erase_from(NameIndex& index, const Series* s) {
+  const auto at = index.find(s->labels.name());
+  if (at == index.end()) return;
+  std::erase(at->second, s);
+  if (at->second.empty()) index.erase(at);
+}
+
+std::size_t text_bytes(const Labels& labels) {
+  std::size_t n = 0;
+  for (const auto& [name, value] : labels.pairs()) n += name.size() + value.size();
+  return n;
+}
+
+}  // namespace
+
+double stale_nan() { return std::bit_cast<double>(kStaleBits); }
+bool is_stale_nan(double v) { return std::bit_cast<std::uint64_t>(v) == kStaleBits; }
+
+Service& Store::Impl::service(const ServiceKey& key) {
+  Service& s = services[key];
+  s.key = key;
+  return s;
+}
+
+const Service* Store::Impl::find_service(const ServiceKey& key) const {
+  const auto at = services.find(key);
+  return at == services.end() ? nullptr : &at->second;
+}
+
+Series* Store::Impl::series_for(const Labels& labels, const ServiceKey& owner, bool& is_new) {
+  is_new = false;
+  if (const auto at = series.find(labels); at != series.end()) return at->second.get();
+  if (series.size() >= limits.series_max || text_bytes(labels) > limits.label_bytes_max) {
+    ++counters.series_dropped;
+    return nullptr;
+  }
+  is_new = true;
+  auto made = std::make_unique<Series>();
+  made->labels = labels;
+  made->service = &service(owner);
+  Series* s = series.emplace(labels, std::move(made)).first->second.get();
+  all.push_back(s);
+  by_name[std::string(labels.name())].push_back(s);
+  s->service->series.push_back(s);
+  s->service->by_name[std::string(labels.name())].push_back(s);
+  return s;
+}
+
+Instant Store::Impl::oldest_kept() const {
+  constexpr auto least = std::numeric_limits<std::int64_t>::min();
+  std::int64_t t = 0;
+  return __builtin_sub_overflow(newest.ns(), limits.retention.count(), &t) ? Instant(least) : Instant(t);
+}
+
+void Store::Impl::trim(Series& s) {
+  s.points.drop_before(oldest_kept());
+  while (s.points.size() > limits.points_per_series_max) {
+    s.points.pop_front();
+    ++counters.points_dropped;
+  }
+}
+
+bool Store::Impl::push(Series& s, Point point) {
+  if (!s.points.empty() && point.at <= s.points.back().at) {
+    ++counters.out_of_order;
+    return false;
+  }
+  s.points.push(point);
+  s.begins_epoch = false;
+  newest = std::max(newest, point.at);
+  ++counters.samples;
+  trim(s);
+  return true;
+}
+
+bool Store::Impl::push_late(Series& s, Point point) {
+  const Point* before = s.points.last_before(s.points.back().at);
+  if (before != nullptr && before->at >= point.at) {
+    ++counters.out_of_order;
+    return false;
+  }
+  s.points.insert(point);
+  s.points.back().value = point.value;
+  ++counters.samples;
+  trim(s);
+  return true;
+}
+
+// A counter that nobody has seen was 0 at its epoch's start, and still when its check last looked: without the second zero a
+// short window late in a long epoch would hold the new value alone, and the first event of a kind would have no increase.
+void Store::Impl::begin_new_counter(Series& s, const SourceState* source, Instant at) {
+  const auto epoch = s.service->epoch_at(at);
+  std::optional<Instant> zero = epoch;
+  if (!zero && source != nullptr) zero = std::min(source->registered, at - kJustBefore);
+  if (!zero || *zero >= at) return;
+  s.points.push({*zero, 0});
+  if (source != nullptr && source->delivered && *source->delivered > *zero && *source->delivered < at &&
+      (!epoch || *source->delivered >= *epoch))
+    s.points.push({*source->delivered, 0});
+}
+
+bool Store::Impl::commit_sample(const Sample& sample, const Service& of, const SourceState* source, Instant at, const Series** touched) {
+  const std::string_view named = sample.labels.get(kServiceLabel);
+  const ServiceKey owner = named.empty() || (named == of.key.name && sample.labels.get(kEnvironmentLabel) == of.key.environment)
+                               ? of.key
+                               : ServiceKey{std::string(named), std::string(sample.labels.get(kEnvironmentLabel))};
+  bool is_new = false;
+  Series* s = series_for(sample.labels, owner, is_new);
+  if (s == nullptr) return false;
+  s->counter = sample.counter;
+  *touched = s;
+  if (is_new && s->counter) begin_new_counter(*s, source, at);
+  if (s->counter && s->begins_epoch && at < s->points.back().at) return push_late(*s, {at, sample.value});
+  if (!push(*s, {at, sample.value})) return false;
+  // A new counter that was seen too late for the epoch that it belongs to: the epochs since then begin with its value.
+  if (s->counter && !is_stale_nan(sample.value)) {
+    for (auto next = s->service->epoch_after(at); next && *next <= newest; next = s->service->epoch_after(*next)) {
+      s->points.push({*next, sample.value});
+      s->begins_epoch = true;
+    }
+  }
+  return true;
+}
+
+void Store::Impl::drop(Series* s) {
+  erase_from(by_name, s);
+  erase_from(all, s);
+  erase_from(s->service->series, s);
+  erase_from(s->service->by_name, s);
+  const Labels labels = s->labels;
+  series.erase(labels);
+}
+
+// A few series at each change, so that no commit pays for all that have ended.
+void Store::Impl::sweep() {
+  const Instant oldest = oldest_kept();
+  for (std::size_t n = 0; n < kSweepPerChange && !all.empty(); ++n) {
+    if (sweep_at >= all.size()) sweep_at = 0;
+    Series* s = all[sweep_at];
+    if (s->points.empty() || s->points.back().at < oldest) {
+      drop(s);
+    } else {
+      ++sweep_at;
+    }
+  }
+}
+
+Store::Store(Limits limits) : impl_(std::make_unique<Impl>(limits)) {}
+Store::~Store() = default;
+
+void Store::remove_service(const ServiceKey& service) {
+  const auto at = impl_->services.find(service);
+  if (at == impl_->services.end()) return;
+  const SeriesList going = at->second.series;
+  for (Series* s : going) impl_->drop(s);
+  impl_->services.erase(at);
+}
+
+std::vector<const Labels*> Store::commit(const Batch& batch) {
+  std::vector<const Labels*> touched;
+  if (!batch.unobserved.empty()) return touched;
+  Impl& store = *impl_;
+  store.newest = std::max(store.newest, batch.at);
+  store.sweep();
+  Service& service = store.service(batch.service);
+  SourceState* source = service.source(batch.check);
+
+  Instant at = batch.at;
+  const auto left_behind = service.epoch_after(batch.began);
+  const bool late = left_behind && *left_behind <= batch.at;
+  if (late) at = *left_behind - kJustBefore;
+
+  touched.reserve(batch.samples.size());
+  for (const Sample& sample : batch.samples) {
+    const Series* s = nullptr;
+    if (store.commit_sample(sample, service, source, at, &s)) touched.push_back(&s->labels);
+  }
+  if (!late && source != nullptr) source->delivered = std::max(source->delivered.value_or(batch.at), batch.at);
+  return touched;
+}
+
+void Store::append(const Labels& labels, Point point) {
+  impl_->sweep();
+  const ServiceKey owner{std::string(labels.get(kServiceLabel)), std::string(labels.get(kEnvironmentLabel))};
+  bool is_new = false;
+  Series* s = impl_->series_for(labels, owner, is_new);
+  if (s != nullptr) impl_->push(*s, point);
+}
+
+void Store::begin_epoch(const ServiceKey& key, Instant at) {
+  Impl& store = *impl_;
+  Service& service = store.service(key);
+  const auto place = std::lower_bound(service.epochs.begin(), service.epochs.end(), at);
+  if (place == service.epochs.end() || *place != at) service.epochs.insert(place, at);
+  store.newest = std::max(store.newest, at);
+  for (SourceState& source : service.sources) {
+    source.delivered.reset();
+    source.silent_since = std::max(source.registered, at);
+  }
+  for (Series* s : service.series) {
+    if (!s->counter) continue;
+    const Point* present = s->points.last_before(at);
+    if (present == nullptr || is_stale_nan(present->value)) continue;
+    const bool last = s->points.back().at < at;
+    s->points.insert({at, present->value});
+    if (last) s->begins_epoch = true;
+    store.trim(*s);
+  }
+  while (service.epochs.size() > store.limits.epochs_max && service.epochs.size() > 1) {
+    service.epochs.erase(service.epochs.begin());
+    for (Series* s : service.series) {
+      const std::size_t had = s->points.size();
+      s->points.drop_before(service.epochs.front());
+      store.counters.points_dropped += had - s->points.size();
+    }
+  }
+}
+
+std::optional<Instant> Store::epoch_start(const ServiceKey& service, Instant at) const {
+  const Service* s = impl_->find_service(service);
+  return s == nullptr ? std::nullopt : s->epoch_at(at);
+}
+
+std::size_t Store::series_count() const { return impl_->series.size(); }
+const Counters& Store::counters() const { return impl_->counters; }
+
+}  // namespace rollbackd::series

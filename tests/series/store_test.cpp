@@ -1,0 +1,302 @@
+#include "series/store.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace rollbackd::series {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+const ServiceKey kShop{"shop-api", "prod"};
+const ServiceKey kCart{"cart", "prod"};
+const Instant t0 = Instant::from_seconds(1'000'000);
+
+Labels labels_of(const ServiceKey& service, std::string name) {
+  return {{"__name__", std::move(name)}, {"service", service.name}, {"environment", service.environment}, {"check", "health"}};
+}
+
+std::vector<Matcher> named(std::string name) { return {Matcher::make("__name__", Matcher::Op::equal, std::move(name)).value()}; }
+
+Batch batch_of(Instant began, Instant at, double value, bool counter = false, std::string name = "probe_success") {
+  Batch b;
+  b.service = kShop;
+  b.check = "health";
+  b.began = began;
+  b.at = at;
+  b.samples.push_back({labels_of(kShop, std::move(name)), value, counter});
+  return b;
+}
+
+Source source_of(std::vector<std::string> metrics, Duration staleness = 5s) { return {kShop, "health", std::move(metrics), staleness}; }
+
+/// All points of the one series called `name` that a window of an hour up to `to` sees.
+std::vector<Point> seen(const Store& store, std::string name, Instant to) {
+  const auto found = store.select(named(std::move(name)), to - 1h, to, nullptr);
+  if (found.empty()) return {};
+  EXPECT_EQ(found.size(), 1U);
+  return {found[0].points.begin(), found[0].points.end()};
+}
+
+TEST(Store, AWindowIsOpenOnTheLeftAndClosedOnTheRight) {
+  Store store;
+  for (int i = 0; i < 4; ++i) store.append(labels_of(kShop, "up"), {t0 + i * 10s, double(i)});
+
+  const auto found = store.select(named("up"), t0, t0 + 20s, nullptr);
+
+  ASSERT_THAT(found, SizeIs(1));
+  EXPECT_THAT(std::vector(found[0].points.begin(), found[0].points.end()), ElementsAre(Point{t0 + 10s, 1}, Point{t0 + 20s, 2}));
+}
+
+TEST(Store, TheLatestPointIsLeftOutWhenItIsAStalenessMarkerOrTooOld) {
+  Store store;
+  store.append(labels_of(kShop, "up"), {t0, 1});
+
+  EXPECT_THAT(store.select_latest(named("up"), t0 + 299s, 5min, nullptr), SizeIs(1));
+  EXPECT_THAT(store.select_latest(named("up"), t0 + 300s, 5min, nullptr), IsEmpty());
+
+  store.append(labels_of(kShop, "up"), {t0 + 10s, stale_nan()});
+  EXPECT_THAT(store.select_latest(named("up"), t0 + 10s, 5min, nullptr), IsEmpty());
+  EXPECT_FALSE(is_stale_nan(std::nan("")));
+}
+
+TEST(Store, ASampleThatIsNotNewerIsDroppedAndCounted) {
+  Store store;
+  store.append(labels_of(kShop, "up"), {t0, 1});
+  store.append(labels_of(kShop, "up"), {t0, 2});
+
+  EXPECT_THAT(seen(store, "up", t0), ElementsAre(Point{t0, 1}));
+  EXPECT_EQ(store.counters().out_of_order, 1U);
+}
+
+TEST(Store, AScopeSeesOneServiceAlone) {
+  Store store;
+  store.append(labels_of(kShop, "up"), {t0, 1});
+  store.append(labels_of(kCart, "up"), {t0, 2});
+
+  const auto found = store.select(named("up"), t0 - 1s, t0, &kCart);
+
+  ASSERT_THAT(found, SizeIs(1));
+  EXPECT_EQ(found[0].labels->get("service"), "cart");
+  EXPECT_THAT(store.select(named("up"), t0 - 1s, t0, nullptr), SizeIs(2));
+}
+
+TEST(Store, ASelectorThatNamesAServiceFindsItsSeries) {
+  Store store;
+  store.append(labels_of(kShop, "up"), {t0, 1});
+  store.append(labels_of(kCart, "up"), {t0, 2});
+  const std::vector<Matcher> matchers{Matcher::make("service", Matcher::Op::equal, "cart").value(),
+                                      Matcher::make("environment", Matcher::Op::equal, "prod").value()};
+
+  EXPECT_THAT(store.select(matchers, t0 - 1s, t0, nullptr), SizeIs(1));
+}
+
+TEST(Epochs, AWindowSeesNothingOlderThanTheEpochInForceAtItsEnd) {
+  Store store;
+  store.commit(batch_of(t0, t0, 1));
+  store.commit(batch_of(t0 + 10s, t0 + 10s, 2));
+  store.begin_epoch(kShop, t0 + 20s);
+  store.commit(batch_of(t0 + 30s, t0 + 30s, 3));
+
+  EXPECT_THAT(seen(store, "probe_success", t0 + 30s), ElementsAre(Point{t0 + 30s, 3}));
+  EXPECT_THAT(seen(store, "probe_success", t0 + 19s), ElementsAre(Point{t0, 1}, Point{t0 + 10s, 2}));
+  EXPECT_THAT(store.select_latest(named("probe_success"), t0 + 25s, 5min, nullptr), IsEmpty());
+  EXPECT_EQ(store.epoch_start(kShop, t0 + 30s), t0 + 20s);
+  EXPECT_EQ(store.epoch_start(kShop, t0), std::nullopt);
+}
+
+TEST(Epochs, ASampleBelongsToTheEpochInWhichItsProbeBegan) {
+  Store store;
+  store.register_source(source_of({}), t0);
+  store.begin_epoch(kShop, t0 + 10s);
+  store.commit(batch_of(t0 + 9s, t0 + 11s, 0));
+
+  EXPECT_THAT(seen(store, "probe_success", t0 + 12s), IsEmpty());
+  EXPECT_THAT(seen(store, "probe_success", t0 + 10s - Duration{1}), ElementsAre(Point{t0 + 10s - Duration{1}, 0}));
+  EXPECT_EQ(store.last_delivery(kShop, "health"), std::nullopt) << "a late answer says nothing about this epoch";
+}
+
+TEST(Epochs, OurCountersBeginAnEpochWithTheirPresentValueAndOthersDoNot) {
+  Store store;
+  store.commit(batch_of(t0, t0, 7, true, "process_exits_total"));
+  store.commit(batch_of(t0, t0, 7, false, "http_requests_total"));
+  store.begin_epoch(kShop, t0 + 10s);
+
+  EXPECT_THAT(seen(store, "process_exits_total", t0 + 10s), ElementsAre(Point{t0 + 10s, 7}));
+  EXPECT_THAT(seen(store, "http_requests_total", t0 + 10s), IsEmpty());
+}
+
+TEST(Epochs, ANewCounterGetsAZeroAtItsEpochsStart) {
+  Store store;
+  store.begin_epoch(kShop, t0);
+  store.commit(batch_of(t0 + 30s, t0 + 30s, 1, true, "process_exits_total"));
+
+  EXPECT_THAT(seen(store, "process_exits_total", t0 + 30s), ElementsAre(Point{t0, 0}, Point{t0 + 30s, 1}));
+}
+
+TEST(Epochs, WithoutAnEpochANewCounterGetsAZeroWhenItsSourceWasRegistered) {
+  Store store;
+  store.register_source(source_of({}), t0);
+  store.commit(batch_of(t0 + 30s, t0 + 30s, 1, true, "process_exits_total"));
+
+  EXPECT_THAT(seen(store, "process_exits_total", t0 + 30s), ElementsAre(Point{t0, 0}, Point{t0 + 30s, 1}));
+}
+
+TEST(Epochs, ANewCounterWasAlsoZeroWhenItsCheckLastLooked) {
+  Store store;
+  store.register_source(source_of({}), t0);
+  store.begin_epoch(kShop, t0);
+  store.commit(batch_of(t0 + 30min, t0 + 30min, 1));
+  store.commit(batch_of(t0 + 31min, t0 + 31min, 1, true, "process_exits_total"));
+
+  EXPECT_THAT(seen(store, "process_exits_total", t0 + 31min), ElementsAre(Point{t0, 0}, Point{t0 + 30min, 0}, Point{t0 + 31min, 1}));
+}
+
+TEST(Epochs, AnEventOfTheOldReleaseThatArrivesLateIsNoIncreaseOfTheNewOne) {
+  Store store;
+  store.register_source(source_of({}), t0);
+  store.commit(batch_of(t0 + 1s, t0 + 1s, 1, true, "process_exits_total"));
+  store.begin_epoch(kShop, t0 + 10s);
+  store.commit(batch_of(t0 + 1s, t0 + 11s, 2, true, "process_exits_total"));
+  store.commit(batch_of(t0 + 1s, t0 + 11s, 1, true, "log_matches_total"));
+
+  EXPECT_THAT(seen(store, "process_exits_total", t0 + 12s), ElementsAre(Point{t0 + 10s, 2}));
+  EXPECT_THAT(seen(store, "log_matches_total", t0 + 12s), ElementsAre(Point{t0 + 10s, 1}));
+}
+
+TEST(Epochs, TheOldestEpochAndItsSamplesGoBeyondTheBound) {
+  Store store(Limits{.epochs_max = 2});
+  for (int i = 0; i < 4; ++i) {
+    store.begin_epoch(kShop, t0 + i * 1min);
+    store.commit(batch_of(t0 + i * 1min + 1s, t0 + i * 1min + 1s, i));
+  }
+
+  EXPECT_EQ(store.epoch_start(kShop, t0 + 1min), std::nullopt);
+  EXPECT_THAT(seen(store, "probe_success", t0 + 2min - 1s), IsEmpty());
+  EXPECT_THAT(seen(store, "probe_success", t0 + 3min - 1s), SizeIs(1));
+}
+
+TEST(Liveness, WithoutSourcesNothingIsBlindAndNothingIsFed) {
+  const Store store;
+
+  const Liveness l = store.liveness(named("up"), t0, nullptr);
+
+  EXPECT_FALSE(l.blind);
+  EXPECT_FALSE(l.fed);
+}
+
+TEST(Liveness, AFreshSourceIsBlindUntilItDelivers) {
+  Store store;
+  store.register_source(source_of({"probe_success"}), t0);
+
+  const Liveness before = store.liveness(named("probe_success"), t0 + 7s, nullptr);
+  store.commit(batch_of(t0 + 7s, t0 + 7s, 1));
+  const Liveness after = store.liveness(named("probe_success"), t0 + 8s, nullptr);
+
+  EXPECT_TRUE(before.blind);
+  EXPECT_EQ(before.blind_reason, "check health of shop-api/prod has delivered nothing for 7s");
+  EXPECT_FALSE(after.blind);
+  EXPECT_TRUE(after.fed);
+}
+
+TEST(Liveness, ASourceIsBlindFromTheInstantItsStalenessHasPassed) {
+  Store store;
+  store.register_source(source_of({}, 5s), t0);
+  store.commit(batch_of(t0, t0, 1));
+
+  ASSERT_EQ(store.next_staleness(kShop, t0), t0 + 5s);
+  EXPECT_FALSE(store.liveness(named("x"), t0 + 4999ms, &kShop).blind);
+  EXPECT_TRUE(store.liveness(named("x"), t0 + 5s, &kShop).blind);
+  EXPECT_EQ(store.next_staleness(kShop, t0 + 5s), std::nullopt);
+}
+
+TEST(Liveness, ASelectorIsFedOnlyByChecksWhoseMetricServiceAndNameItAllows) {
+  Store store;
+  store.register_source(source_of({"probe_success"}), t0);
+  const auto other_check = std::vector{Matcher::make("check", Matcher::Op::equal, "log").value()};
+  const auto other_service = std::vector{Matcher::make("service", Matcher::Op::regex, "cart.*").value()};
+
+  EXPECT_TRUE(store.liveness(named("probe_success"), t0, nullptr).fed);
+  EXPECT_FALSE(store.liveness(named("up"), t0, nullptr).fed);
+  EXPECT_FALSE(store.liveness(other_check, t0, nullptr).fed);
+  EXPECT_FALSE(store.liveness(other_service, t0, nullptr).fed);
+  EXPECT_FALSE(store.liveness(named("probe_success"), t0, &kCart).fed);
+  EXPECT_THAT(store.feeders(named("probe_success"), kShop), ElementsAre("health"));
+}
+
+TEST(Liveness, AnUnobservedBatchChangesNothing) {
+  Store store;
+  store.register_source(source_of({}), t0);
+  Batch batch = batch_of(t0, t0, 1);
+  batch.unobserved = "no file handles";
+
+  EXPECT_THAT(store.commit(batch), IsEmpty());
+  EXPECT_TRUE(store.liveness(named("probe_success"), t0, nullptr).blind);
+  EXPECT_EQ(store.series_count(), 0U);
+}
+
+TEST(Liveness, ANewEpochAGapAndARemovedCheckMeanThatOldDeliveriesDoNotCount) {
+  Store store;
+  store.register_source(source_of({}), t0);
+  store.commit(batch_of(t0, t0, 1));
+  store.begin_epoch(kShop, t0 + 1s);
+  EXPECT_TRUE(store.liveness(named("probe_success"), t0 + 1s, nullptr).blind);
+
+  store.commit(batch_of(t0 + 2s, t0 + 2s, 1));
+  store.register_source(source_of({}), t0 + 2s);
+  EXPECT_FALSE(store.liveness(named("probe_success"), t0 + 2s, nullptr).blind) << "declaring it again keeps its delivery";
+  store.forget_liveness(t0 + 3s);
+  EXPECT_TRUE(store.liveness(named("probe_success"), t0 + 3s, nullptr).blind);
+
+  store.remove_source(kShop, "health");
+  EXPECT_FALSE(store.liveness(named("probe_success"), t0 + 3s, nullptr).fed);
+}
+
+TEST(Bounds, NewSeriesBeyondTheBoundAndOversizedOnesAreDroppedAndCounted) {
+  Store store(Limits{.series_max = 2, .label_bytes_max = 200});
+  store.append({{"__name__", "a"}}, {t0, 1});
+  store.append({{"__name__", "big"}, {"x", std::string(300, 'x')}}, {t0, 1});
+  store.append({{"__name__", "b"}}, {t0, 1});
+  store.append({{"__name__", "c"}}, {t0, 1});
+
+  EXPECT_EQ(store.series_count(), 2U);
+  EXPECT_EQ(store.counters().series_dropped, 2U);
+}
+
+TEST(Bounds, TheOldestPointsGoBeyondTheBoundOrTheRetention) {
+  Store store(Limits{.points_per_series_max = 100, .retention = 50s});
+  for (int i = 0; i < 1000; ++i) store.append({{"__name__", "fast"}}, {t0 + i * 100ms, double(i)});
+  const auto fast = seen(store, "fast", t0 + 100s);
+
+  ASSERT_THAT(fast, SizeIs(100));
+  EXPECT_EQ(fast.back().value, 999);
+  EXPECT_EQ(store.counters().points_dropped, 501U - 100U + 499U);
+}
+
+TEST(Bounds, ASeriesThatEndedIsForgottenAfterTheRetention) {
+  Store store(Limits{.retention = 1min});
+  store.append({{"__name__", "gone"}}, {t0, 1});
+  store.append({{"__name__", "here"}}, {t0, 1});
+  store.append({{"__name__", "here"}}, {t0 + 2min, 1});
+  store.append({{"__name__", "here"}}, {t0 + 3min, 1});
+
+  EXPECT_EQ(store.series_count(), 1U);
+}
+
+TEST(Bounds, ARemovedServiceTakesItsSeriesWithIt) {
+  Store store;
+  store.append(labels_of(kShop, "up"), {t0, 1});
+  store.append(labels_of(kCart, "up"), {t0, 1});
+
+  store.remove_service(kShop);
+
+  EXPECT_EQ(store.series_count(), 1U);
+  EXPECT_THAT(store.select(named("up"), t0 - 1s, t0, nullptr), SizeIs(1));
+}
+
+}  // namespace
+}  // namespace rollbackd::series

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
@@ -30,6 +31,30 @@ struct CommandResult {
 /// @return `not_found` when it cannot be executed (no such program, no right), `io` when we cannot start anything
 boost::asio::awaitable<Result<CommandResult>> run_command(CommandOptions options, Duration timeout);
 
+/// A file descriptor that closes itself.
+class Fd {
+ public:
+  Fd() = default;
+  explicit Fd(int fd) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(other.release()) {}
+  Fd& operator=(Fd&& other) noexcept {
+    if (this != &other) reset(other.release());
+    return *this;
+  }
+  ~Fd() { reset(); }
+  int get() const { return fd_; }
+  explicit operator bool() const { return fd_ >= 0; }
+  int release() {
+    const int fd = fd_;
+    fd_ = -1;
+    return fd;
+  }
+  void reset(int fd = -1);
+
+ private:
+  int fd_ = -1;
+};
+
 /// What /proc tells of a process.
 struct ProcessFacts {
   int pid = 0;
@@ -39,6 +64,8 @@ struct ProcessFacts {
 };
 /// @return `not_found` when there is no such process (or it is a zombie)
 Result<ProcessFacts> process_facts(int pid);
+/// Reads the text of a /proc/PID/stat file; the name in it may hold spaces, parentheses and newlines. `corrupt` when it is none.
+Result<ProcessFacts> parse_process_stat(std::string_view text);
 
 /// A pidfd: becomes readable when the process has exited.
 class PidFd {

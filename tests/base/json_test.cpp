@@ -1,0 +1,63 @@
+#include "base/json.hpp"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+namespace rollbackd {
+namespace {
+
+TEST(Json, KeepsTheOrderOfMembersAndReadsBack) {
+  const std::string text = R"({"z":1,"a":[true,null,"x\u0000y",-2.5],"m":{"k":9223372036854775807}})";
+
+  const auto read = Json::parse(text);
+
+  ASSERT_TRUE(read) << read.error().text();
+  EXPECT_EQ(read->dump(), text);
+  EXPECT_EQ(Json::parse(read->pretty()).value(), *read);
+}
+
+TEST(Json, AMissingMemberOrAnotherTypeIsTheFallback) {
+  const Json json = Json::parse(R"({"a":"text","n":2})").value();
+  EXPECT_EQ(json["a"].int_or(7), 7);
+  EXPECT_EQ(json["n"].number_or(0), 2.0);
+  EXPECT_EQ(json["missing"]["deeper"].string_or("fallback"), "fallback");
+  EXPECT_TRUE(json["a"].elements().empty());
+  EXPECT_FALSE(json.has("missing"));
+}
+
+TEST(Json, SetReplacesAndPushTurnsNullIntoAnArray) {
+  Json json;
+  json.set("a", 1).set("b", 2).set("a", 3);
+  Json list;
+  list.push(1).push("x");
+  EXPECT_EQ(json.dump(), R"({"a":3,"b":2})");
+  EXPECT_EQ(list.dump(), R"([1,"x"])");
+}
+
+TEST(Json, WhatHasNoJsonFormBecomesNull) {
+  EXPECT_EQ(Json(std::numeric_limits<double>::quiet_NaN()).dump(), "null");
+  EXPECT_EQ(Json(std::numeric_limits<double>::infinity()).dump(), "null");
+}
+
+TEST(Json, RefusesWhatIsNotStrictJsonWithTheOffset) {
+  for (const char* text : {"", "{", "[1,]", "{\"a\":1,}", "// c\n1", "1 2", "nul", "\"\xff\"", "'a'"}) {
+    const auto read = Json::parse(text);
+    ASSERT_TRUE(read.has_error()) << text;
+    EXPECT_EQ(read.error().code, Errc::corrupt);
+    EXPECT_NE(read.error().why.find("byte"), std::string::npos);
+  }
+}
+
+TEST(Json, NestingBeyondTheLimitIsAnErrorAndNotACrash) {
+  EXPECT_TRUE(Json::parse("[[[1]]]", 3));
+  EXPECT_TRUE(Json::parse("[[[[1]]]]", 3).has_error());
+  EXPECT_TRUE(Json::parse(std::string(1'000'000, '[')).has_error());
+}
+
+TEST(Json, AnIntegerBeyond64BitsReadsAsADouble) {
+  EXPECT_DOUBLE_EQ(Json::parse("18446744073709551615").value().number_or(0), 18446744073709551615.0);
+}
+
+}  // namespace
+}  // namespace rollbackd

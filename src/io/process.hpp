@@ -15,11 +15,11 @@
 namespace rollbackd::io {
 
 struct CommandOptions {
-  std::vector<std::string> argv;  ///< argv[0] is looked up in PATH unless it has a slash
-  std::string working_directory;
-  std::map<std::string, std::string> environment;  ///< added to a clean one (PATH, HOME, LANG=C.UTF-8)
-  std::string input;                               ///< standard input; then closed
-  std::size_t output_bytes_max = 64 << 10;         ///< standard output and error together; the rest is read and dropped
+  std::vector<std::string> argv{};  ///< argv[0] is looked up in PATH unless it has a slash
+  std::string working_directory{};
+  std::map<std::string, std::string> environment{};  ///< added to a clean one (PATH, HOME, LANG=C.UTF-8)
+  std::string input{};                               ///< standard input; then closed
+  std::size_t output_bytes_max = 64 << 10;           ///< standard output and error together; the rest is read and dropped
 };
 struct CommandResult {
   int exit_code = -1;  ///< -1 when it ended by a signal

@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <optional>
 #include <utility>
 
 namespace rollbackd::io {
@@ -18,8 +19,10 @@ class Worker {
   template <class Work>
   auto run(Work work) -> boost::asio::awaitable<decltype(work())> {
     using T = decltype(work());
-    auto body = [](Work w) -> boost::asio::awaitable<T> { co_return w(); };
-    co_return co_await boost::asio::co_spawn(pool_, body(std::move(work)), boost::asio::use_awaitable);
+    // In an optional, because co_spawn wants a type with a default constructor.
+    auto body = [](Work w) -> boost::asio::awaitable<std::optional<T>> { co_return std::optional<T>(w()); };
+    std::optional<T> result = co_await boost::asio::co_spawn(pool_, body(std::move(work)), boost::asio::use_awaitable);
+    co_return std::move(*result);
   }
 
  private:

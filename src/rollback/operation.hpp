@@ -14,22 +14,82 @@
 namespace rollbackd::rollback {
 
 /// What an operation wants done next. Exactly one is outstanding at any time.
-struct WriteRecord { OperationRecord record; };
-struct RunStep { Step step; Duration deadline{}; };
+struct WriteRecord {
+  OperationRecord record;
+};
+struct RunStep {
+  Step step;
+  Duration deadline{};
+};
 /// Run all verification tests against `release`.
-struct Verify { std::string release; Duration deadline{}; };
+struct Verify {
+  std::string release;
+  Duration deadline{};
+};
 /// The outcome is on disk (or could not be written: then status is `unknown`). Nothing more follows.
-struct Finish { OperationStatus status; std::string failed_how, detail; };
+struct Finish {
+  OperationStatus status;
+  std::string failed_how, detail;
+};
 using Ask = std::variant<WriteRecord, RunStep, Verify, Finish>;
 
 /// What the shell answers.
-struct RecordOnDisk { bool ok = true; std::string why; };
-struct StepEnded { Outcome outcome; };
-struct Verified { VerificationVerdict verdict; };
-/// The operation's own deadline passed while something was outstanding. Before the commit point: abandoned; after it: verified as far as possible.
+struct RecordOnDisk {
+  bool ok = true;
+  std::string why;
+};
+struct StepEnded {
+  Outcome outcome;
+  int number = 0;  ///< the step's; an answer to another than the outstanding step is passed by. 0: the outstanding one
+};
+struct Verified {
+  VerificationVerdict verdict;
+};
+/// The operation's own deadline passed while something was outstanding. Before the commit point: abandoned; after it: verified as far as
+/// possible.
 struct DeadlinePassed {};
-struct CancelAsked { std::string by; };  ///< obeyed before the commit point only
+struct CancelAsked {
+  std::string by;
+};  ///< obeyed before the commit point only
 using Answer = std::variant<RecordOnDisk, StepEnded, Verified, DeadlinePassed, CancelAsked>;
+
+/// What is outstanding. Each stage is of one kind, by what it waits for; a new one does not compile until every answer knows it.
+namespace stage {
+struct AwaitsNothing {};
+struct AwaitsDisk {};
+struct AwaitsStep {
+  std::size_t step = 0;
+};  ///< index into the plan's steps
+struct AwaitsVerdict {};
+
+struct NotBegun : AwaitsNothing {};
+// Before the commit point: nothing is lost by giving up.
+struct WritingIntent : AwaitsDisk {};
+struct WritingTrafficAway : AwaitsDisk {};
+struct TakingTrafficAway : AwaitsStep {};
+struct WritingSwitching : AwaitsDisk {};
+struct Switching : AwaitsStep {};
+struct Undoing : AwaitsStep {
+  int tries = 1;
+};  ///< given up: traffic comes back
+// After it: always forward.
+struct WritingSwitched : AwaitsDisk {
+  std::size_t next = 0;
+};  ///< the step that follows
+struct Restarting : AwaitsStep {};
+struct WritingRestarted : AwaitsDisk {
+  std::size_t next = 0;
+};
+struct BringingTrafficBack : AwaitsStep {};
+struct WritingVerifying : AwaitsDisk {};
+struct Verifying : AwaitsVerdict {};
+struct WritingOutcome : AwaitsDisk {};
+struct Finished : AwaitsNothing {};
+}  // namespace stage
+using Stage =
+    std::variant<stage::NotBegun, stage::WritingIntent, stage::WritingTrafficAway, stage::TakingTrafficAway, stage::WritingSwitching,
+                 stage::Switching, stage::Undoing, stage::WritingSwitched, stage::Restarting, stage::WritingRestarted,
+                 stage::BringingTrafficBack, stage::WritingVerifying, stage::Verifying, stage::WritingOutcome, stage::Finished>;
 
 struct OperationOptions {
   std::string node;
@@ -38,15 +98,26 @@ struct OperationOptions {
   std::int64_t fence = 0;
 };
 
+/// The switch step's arguments, as far as the record wants them: "from" and "to" (values of the link) and "inode" (of the armed link).
+/// Its outcome's facts: "inode" (of the link that is `current` now) and "at_ns" (engine time of the exchange); without them the plan's
+/// inode and the time of the answer count.
 class Operation {
  public:
   Operation(Plan plan, OperationOptions options, Instant now);
-  /// Continues after a crash at `resume_at`, from what the recovery table said.
+  /// Continues after a crash at `resume_at`, from what the recovery table said: `switched` restarts and verifies, `restarted` and
+  /// `verifying` verify; an earlier phase means that the link was found on `to` all the same, and is continued as `switched`. The try is
+  /// counted in the first record; when that cannot be written nothing else is done.
   static Operation resumed(OperationRecord record, Plan plan, OperationOptions options, OperationPhase resume_at, Instant now);
 
-  Ask begin(Instant now);                       ///< the first thing to do
-  Ask on(const Answer& answer, Instant now);    ///< the next thing to do
-  /// Engine time at which DeadlinePassed is due.
+  Ask begin(Instant now);  ///< the first thing to do
+  /// The next thing to do. After DeadlinePassed and CancelAsked it may be what is outstanding already (see `keep_waiting`).
+  /// An answer that nobody waits for changes nothing.
+  Ask on(const Answer& answer, Instant now);
+  /// The latest answer changed nothing about what is outstanding: the Ask returned for it is under way already. Doing it once more does no
+  /// harm.
+  bool keep_waiting() const { return keep_waiting_; }
+  /// Engine time at which DeadlinePassed is due; once it passed, the time at which what is outstanding is given up (each ask is given at
+  /// most two). A shell that sends none is judged by `now`: nothing new is begun before the commit point and no verification after it.
   Instant deadline() const;
   const OperationRecord& record() const { return record_; }
   const Plan& plan() const { return plan_; }
@@ -59,7 +130,63 @@ class Operation {
   OperationOptions options_;
   OperationRecord record_;
   bool finished_ = false;
-  // The implementer adds its members here.
+
+  struct Stop {
+    OperationStatus status;
+    std::string failed_how, why;
+  };
+  struct PhaseTime {
+    std::string name;
+    Instant began;
+    std::optional<Instant> ended;
+  };
+  // Answers, each over every stage.
+  Ask on_disk();
+  Ask not_on_disk(const std::string& reason);
+  Ask step_ended(const Outcome& outcome);
+  Ask verified(const VerificationVerdict& verdict);
+  Ask deadline_passed();
+  Ask cancel_asked(const std::string& by);
+  // What comes next.
+  Ask ask(Ask next);
+  Ask ask_again();
+  Ask write(OperationPhase phase, Stage next);
+  Ask run(Stage next);
+  Ask switched(std::size_t step, const Outcome& outcome);
+  Ask not_switched(const Step& step, const Outcome& outcome);
+  Ask restarted(std::size_t step);
+  Ask not_restarted(std::size_t step, const Outcome& outcome);
+  Ask forward(std::size_t next);
+  Ask retry_or_fail(const Step& step, const Outcome& outcome, OperationPhase phase, Stage again);
+  Ask verify_or_conclude();
+  Ask stop_before_commit(Stop stop);
+  Ask undo_from(std::size_t step);
+  Ask conclude(OperationStatus status, std::string failed_how, std::string detail);
+  Ask finish(OperationStatus status, std::string failed_how, std::string detail);
+  // Small questions.
+  bool out_of_time() const { return deadlines_passed_ > 0 || now_ >= deadline_; }
+  OperationStatus given_up() const;
+  std::optional<Stop> reason_to_stop() const;
+  std::optional<std::size_t> outstanding_step() const;
+  bool is_outstanding(int number) const;
+  std::optional<std::size_t> find_step(const char* action, std::size_t from = 0) const;
+  void phase_begins(const char* name);
+  void phase_ends(const char* name);
+
+  Stage stage_;
+  Ask outstanding_ = Finish{OperationStatus::unknown, "", "not begun"};
+  bool keep_waiting_ = false;
+  bool waited_ = false;  ///< the deadline passed once while this ask was outstanding
+  Instant now_, deadline_;
+  int deadlines_passed_ = 0;
+  OperationPhase begin_at_ = OperationPhase::intent;
+  bool committed_ = false;           ///< the switch is done
+  bool uncounted_ = false;           ///< resumed, and this try is not on disk yet
+  bool traffic_away_ = false;        ///< a step that takes traffic away was begun
+  std::string disk_trouble_;         ///< set once a record could not be written: no other is tried
+  std::optional<Stop> stop_;         ///< why it ends before the commit point, or is about to
+  std::string failed_how_, detail_;  ///< of the end, while its record is being written
+  std::vector<PhaseTime> times_;
 };
 
 }  // namespace rollbackd::rollback

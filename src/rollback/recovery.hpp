@@ -14,7 +14,7 @@ enum class LinkIs { from, to, ledger_live, other, missing };
 struct RecoveryInput {
   std::optional<OperationRecord> last;  ///< nothing: no operation was ever recorded
   LinkIs link = LinkIs::missing;
-  bool state_readable = true;           ///< false: both slots corrupt
+  bool state_readable = true;  ///< false: both slots corrupt
   std::optional<World::Process> process;
   bool has_manager = false;
 };
@@ -31,7 +31,7 @@ const char* to_string(RecoveryMove move);
 struct Recovery {
   RecoveryMove move = RecoveryMove::hold_and_page;
   OperationPhase resume_at = OperationPhase::none;  ///< for `resume`: `switched` restarts, `restarted` verifies, ...
-  bool restart = false;                              ///< the process is older than the switch, so it must be restarted
+  bool restart = false;                             ///< the process is older than the switch, so it must be restarted
   std::string why;
 };
 

@@ -1,0 +1,131 @@
+// What to do at start about an operation that was under way: the table of the design, one function a row. Pure.
+// Flow: state file and world -> [recovery] -> the engine continues, closes, or holds.
+#include "rollback/recovery.hpp"
+
+namespace rollbackd::rollback {
+namespace {
+
+/// The kernel tells a process's start as the floor of a clock tick: it truly began within [started, started + kTick).
+constexpr Duration kTick = 10ms;
+
+Recovery hold(std::string why) { return {RecoveryMove::hold_and_page, OperationPhase::none, false, std::move(why)}; }
+Recovery outside(std::string why) { return {RecoveryMove::outside_deployment, OperationPhase::none, false, std::move(why)}; }
+
+std::string name(const OperationRecord& record) {
+  return std::string(to_string(record.request.kind)) + " " + record.request.operation + " from " + record.request.from + " to " +
+         record.request.to;
+}
+
+std::string link_text(LinkIs link) { return link == LinkIs::missing ? "is missing" : "leads elsewhere"; }
+
+/// Restarting comes first exactly when `restart`; else the operation goes on with verification.
+Recovery resume(const RecoveryInput& input, bool restart, std::string why) {
+  if (restart) return {RecoveryMove::resume, OperationPhase::switched, true, std::move(why)};
+  const bool verifying = input.last->phase == OperationPhase::verifying;
+  return {RecoveryMove::resume, verifying ? OperationPhase::verifying : OperationPhase::restarted, false, std::move(why)};
+}
+
+/// Row "none, or outcome": nothing was under way.
+Recovery nothing_under_way(const RecoveryInput& input) {
+  switch (input.link) {
+    case LinkIs::ledger_live: return {RecoveryMove::idle, OperationPhase::none, false, "nothing was under way"};
+    case LinkIs::from:
+    case LinkIs::to:
+    case LinkIs::other: return outside("`current` does not lead to the release that the ledger has as live");
+    case LinkIs::missing: break;
+  }
+  return hold("nothing was under way, and `current` is missing");
+}
+
+/// Row "intent, traffic away": we did not switch.
+Recovery before_switching(const RecoveryInput& input) {
+  switch (input.link) {
+    case LinkIs::from:
+      return {RecoveryMove::abandon, OperationPhase::none, false,
+              name(*input.last) + " had not switched; it is judged again on fresh evidence"};
+    // When the link came there is not on record, so no process can be shown to be younger.
+    case LinkIs::to: return resume(input, input.has_manager, name(*input.last) + " is switched already");
+    case LinkIs::ledger_live:
+    case LinkIs::other:
+    case LinkIs::missing: break;
+  }
+  return hold(name(*input.last) + " had not switched, and `current` " + link_text(input.link));
+}
+
+/// Row "switching": we may have switched. The switch cannot be older than this record, so only a process that surely began after it is
+/// spared: it was restarted already, and only the records after it are lost.
+Recovery while_switching(const RecoveryInput& input) {
+  switch (input.link) {
+    case LinkIs::from:
+      return {RecoveryMove::abandon, OperationPhase::none, false,
+              name(*input.last) + " had not switched; it is judged again on fresh evidence"};
+    case LinkIs::to: {
+      const bool surely_younger = input.process && input.process->running && input.process->started >= input.last->at;
+      return resume(input, input.has_manager && !surely_younger, name(*input.last) + " had switched and was not known to be restarted");
+    }
+    case LinkIs::ledger_live:
+    case LinkIs::other:
+    case LinkIs::missing: break;
+  }
+  return hold(name(*input.last) + " was about to switch, and `current` " + link_text(input.link));
+}
+
+/// Row "switched, restarted, verifying": we did switch.
+Recovery after_switch(const RecoveryInput& input) {
+  const OperationRecord& last = *input.last;
+  switch (input.link) {
+    case LinkIs::from: return outside(name(last) + " had switched, and " + last.request.from + " was deployed since");
+    case LinkIs::to: {
+      if (last.phase != OperationPhase::switched) return resume(input, false, name(last) + " was being verified");
+      // Within the tick before the switch either may be true. It counts as younger: a restart follows the switch closely, an old process
+      // that happened to begin in those 10 ms is rare, and verification finds it out, while a second restart is an outage nobody asked for.
+      const bool younger = input.process && input.process->running && input.process->started >= last.switched.value_or(last.at) - kTick;
+      if (younger) return resume(input, false, name(last) + " had switched, and a process younger than the switch runs");
+      return resume(input, input.has_manager, name(last) + " had switched, and no process younger than the switch runs");
+    }
+    case LinkIs::ledger_live:
+    case LinkIs::other:
+    case LinkIs::missing: break;
+  }
+  return hold(name(last) + " had switched, and `current` " + link_text(input.link));
+}
+
+Recovery by_table(const RecoveryInput& input) {
+  switch (input.last ? input.last->phase : OperationPhase::none) {
+    case OperationPhase::none:
+    case OperationPhase::outcome: return nothing_under_way(input);
+    case OperationPhase::intent:
+    case OperationPhase::traffic_away: return before_switching(input);
+    case OperationPhase::switching: return while_switching(input);
+    case OperationPhase::switched:
+    case OperationPhase::restarted:
+    case OperationPhase::verifying: return after_switch(input);
+  }
+  return hold("the last record has a phase that this version does not know");
+}
+
+}  // namespace
+
+const char* to_string(RecoveryMove move) {
+  switch (move) {
+    case RecoveryMove::idle: return "idle";
+    case RecoveryMove::outside_deployment: return "outside_deployment";
+    case RecoveryMove::abandon: return "abandon";
+    case RecoveryMove::resume: return "resume";
+    case RecoveryMove::hold_and_page: return "hold_and_page";
+  }
+  return "hold_and_page";
+}
+
+Recovery recover(const RecoveryInput& input) {
+  if (!input.state_readable) return hold("the state file cannot be read: what was under way is not known");
+
+  Recovery found = by_table(input);
+  const bool another_try = found.move == RecoveryMove::resume || found.move == RecoveryMove::abandon;
+  if (another_try && input.last->attempt >= kAttemptsMax) {
+    return hold(name(*input.last) + " did not end in " + std::to_string(input.last->attempt) + " attempts");
+  }
+  return found;
+}
+
+}  // namespace rollbackd::rollback

@@ -24,8 +24,8 @@ struct HttpUrl {
 
 struct HttpRequest {
   std::string method = "GET";
-  std::map<std::string, std::string> headers;
-  std::string body;
+  std::map<std::string, std::string> headers{};
+  std::string body{};
   std::size_t body_bytes_max = 64 << 10;  ///< of the answer; more is cut (`HttpResponse::cut`), never an error
   bool fresh = false;                     ///< use a new connection even if one is kept
   bool keep_alive = true;
@@ -36,10 +36,12 @@ struct HttpResponse {
   std::map<std::string, std::string> headers;  ///< lower-case names; the last of a repeated one
   std::string body;
   bool cut = false;
+  std::string reason;  ///< of the status line, as the other side wrote it; may be empty
 };
 
 /// A client for one URL's host; keeps at most one connection. A kept connection that turns out closed before any byte of an answer came is
 /// replaced by a new one within the same deadline.
+/// One request at a time, and on one thread: the executor's. Destroying the client while a request runs ends that one with `cancelled`.
 /// Error codes: `timed_out` (detail says whether connecting or waiting for the answer), `unavailable` (refused, reset, closed: the other side),
 /// `io` (our own side could not look: no file handle, name not resolvable, network unreachable from here), `corrupt` (not HTTP), `too_large` (headers over 16 KiB).
 class HttpClient {

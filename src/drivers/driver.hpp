@@ -58,9 +58,11 @@ class Driver {  // Puts a release back on one kind of platform.
   virtual boost::asio::awaitable<TargetFacts> arm(std::string release, std::string expected_digest) = 0;
   /// Hashes `release` in full without arming: its digest (SHA-256 over the manifest).
   virtual boost::asio::awaitable<Result<std::string>> digest(std::string release) = 0;
-  /// A quick look at an armed release: size, mtime, ctime, inode of every file as when it was hashed; any change: hashed again and compared.
+  /// A quick look at an armed release: size, mtime, ctime, inode of every file as when it was hashed; any change: hashed again and
+  /// compared.
   virtual boost::asio::awaitable<TargetFacts> look(std::string release, std::string expected_digest) = 0;
-  /// What the ledger enters for a release found on disk; reads its release.json when there is one (bounded, bad content ignored with a warning).
+  /// What the ledger enters for a release found on disk; reads its release.json when there is one (bounded, bad content ignored with a
+  /// warning).
   virtual Result<Release> describe(const std::string& release) const = 0;
   /// Leaves a BAD_RELEASE file beside the release's directory (RELEASES/.ID.BAD_RELEASE), saying why; best effort.
   virtual boost::asio::awaitable<Result<>> mark_bad(std::string release, std::string reason) = 0;

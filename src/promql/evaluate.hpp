@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -57,9 +58,11 @@ struct Value {
 };
 
 struct EvalOptions {
-  Instant at;                        ///< the evaluation's instant
-  Duration lookback = 5min;          ///< staleness of an instant selector
+  Instant at;                          ///< the evaluation's instant
+  Duration lookback = 5min;            ///< staleness of an instant selector
   std::uint64_t work_max = 5'000'000;  ///< samples touched plus elements made; beyond it the evaluation fails with `too_large`
+  std::optional<Instant> start = {};   ///< what `@ start()` means; `at` when not set
+  std::optional<Instant> end = {};     ///< what `@ end()` means; `at` when not set
 };
 
 /// @return `invalid_argument` as Prometheus would fail (many-to-many matching, duplicate label sets, ...), with the column in `why`;

@@ -36,6 +36,7 @@ struct Expr {
   Kind kind = Kind::number;
   ValueType type = ValueType::scalar;
   std::uint32_t begin = 0, end = 0;  ///< byte range in the text
+  std::uint32_t height = 1;          ///< of the tree from here down; at most 128, so that recursion over it is bounded
 
   double number = 0;   // number
   std::string string;  // string

@@ -1,0 +1,95 @@
+// The evaluator's inside: what flows between nodes, and the services that functions, aggregations and operators use.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "promql/evaluate.hpp"
+
+namespace rollbackd::promql {
+
+/// One series of a range vector.
+struct RangeSeries {
+  Labels labels;
+  std::span<const series::Point> points;  ///< into the store, or into `own`
+  std::vector<series::Point> own;         ///< of a subquery, or without the staleness markers
+};
+
+/// What a node gives: a `Value`, or a range vector.
+struct Operand {
+  ValueType type = ValueType::vector;
+  std::vector<Element> vector;
+  std::vector<RangeSeries> matrix;
+  Instant from, to;  ///< the window of `matrix`
+  double scalar = 0;
+  std::string string;
+  bool blind = false;
+  std::string blind_reason;
+
+  static Operand of_scalar(double v) {
+    Operand o;
+    o.type = ValueType::scalar;
+    o.scalar = v;
+    return o;
+  }
+  bool empty() const { return vector.empty() && matrix.empty(); }
+  /// Blind when `other` is; the first reason stays.
+  void take_blindness(const Operand& other) {
+    if (!other.blind) return;
+    if (!blind) blind_reason = other.blind_reason;
+    blind = true;
+  }
+};
+
+/// Walks a tree. The first failure sticks: after it every step gives empty operands, and `run` gives the error.
+class Evaluator {
+ public:
+  Evaluator(const Querier& querier, const EvalOptions& options) : querier_(querier), options_(options), now_(options.at) {}
+
+  Result<Value> run(const Expr& expr);
+  Operand eval(const Expr& e);
+
+  /// The instant at which the tree is being evaluated: the options', or a subquery's step.
+  Instant now() const { return now_; }
+  bool failed() const { return failure_.has_value(); }
+  /// Records the failure of node `e`; "column N: message" becomes its `why`.
+  void fail(const Expr& e, std::string message, Errc code = Errc::invalid_argument);
+  /// Counts `n` units of work of node `e`; false once the limit is passed.
+  bool work(const Expr& e, std::size_t n);
+  /// Fails when two elements have the same labels.
+  void require_unique(const Expr& e, const std::vector<Element>& elements);
+  /// The instant that a selector or subquery `e` looks at.
+  Instant reference(const Expr& e) const;
+  /// The points behind an instant selector (parentheses aside): for `timestamp`.
+  Operand selector(const Expr& e, bool timestamps);
+
+ private:
+  Operand range_selector(const Expr& e);
+  Operand subquery(const Expr& e);
+  Operand unary_minus(const Expr& e);
+  Operand call(const Expr& e);
+  void judge(const Expr& e, Operand& out);
+
+  const Querier& querier_;
+  const EvalOptions& options_;
+  Instant now_;
+  int subqueries_ = 0;  ///< how deep inside subqueries we are: liveness is asked once per selector there
+  std::unordered_map<const Expr*, series::Liveness> liveness_;
+  std::uint64_t work_ = 0;
+  bool any_selector_ = false, any_fed_ = false;
+  std::optional<Error> failure_;
+};
+
+/// binary.cpp
+Operand evaluate_binary(Evaluator& evaluator, const Expr& e);
+/// aggregate.cpp
+Operand evaluate_aggregate(Evaluator& evaluator, const Expr& e);
+/// `e` without parentheses around it.
+inline const Expr& unwrapped(const Expr& e) { return e.kind == Expr::Kind::paren ? unwrapped(*e.args[0]) : e; }
+
+/// `t` moved by `d`, kept far enough from the ends of time that nothing computed from it overflows.
+Instant shifted(Instant t, Duration d);
+
+}  // namespace rollbackd::promql

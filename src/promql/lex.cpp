@@ -1,0 +1,316 @@
+#include "promql/lex.hpp"
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include "base/time.hpp"
+
+namespace rollbackd::promql {
+namespace {
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+
+void append_utf8(std::string& out, std::uint32_t code) {
+  const auto put = [&out](std::uint32_t byte) { out += static_cast<char>(byte); };
+  if (code < 0x80) {
+    put(code);
+  } else if (code < 0x800) {
+    put(0xC0 | (code >> 6));
+    put(0x80 | (code & 0x3F));
+  } else if (code < 0x10000) {
+    put(0xE0 | (code >> 12));
+    put(0x80 | ((code >> 6) & 0x3F));
+    put(0x80 | (code & 0x3F));
+  } else {
+    put(0xF0 | (code >> 18));
+    put(0x80 | ((code >> 12) & 0x3F));
+    put(0x80 | ((code >> 6) & 0x3F));
+    put(0x80 | (code & 0x3F));
+  }
+}
+
+class Lexer {
+ public:
+  explicit Lexer(std::string_view text) : text_(text) {}
+
+  Result<std::vector<Token>> run() {
+    while (true) {
+      skip_blank();
+      begin_ = at_;
+      if (at_ >= text_.size()) break;
+      if (!one()) return std::move(failure_);
+    }
+    push(TokenKind::end);
+    return std::move(tokens_);
+  }
+
+ private:
+  char peek(std::size_t ahead = 0) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
+  bool push(TokenKind kind, std::string text = {}, double number = 0) {
+    tokens_.push_back({kind, static_cast<std::uint32_t>(begin_), static_cast<std::uint32_t>(at_), std::move(text), number});
+    return true;
+  }
+  bool take(TokenKind kind, std::size_t bytes = 1) {
+    at_ += bytes;
+    return push(kind);
+  }
+  bool fail(std::size_t at, std::string message) {
+    failure_ = parse_error(text_, at, std::move(message));
+    return false;
+  }
+
+  void skip_blank() {
+    while (at_ < text_.size()) {
+      const char c = text_[at_];
+      if (c == '#') {
+        while (at_ < text_.size() && text_[at_] != '\n') ++at_;
+      } else if (c == ' ' || c == '\t' || c == '\n' || c == '\r') {
+        ++at_;
+      } else {
+        return;
+      }
+    }
+  }
+
+  bool one() {
+    const char c = peek();
+    if (is_digit(c) || (c == '.' && is_digit(peek(1)))) return number();
+    if (is_letter(c) || (c == ':' && brackets_ == 0)) return identifier();
+    switch (c) {
+      case '"':
+      case '\'':
+      case '`': return string(c);
+      case '(': return take(TokenKind::left_paren);
+      case ')': return take(TokenKind::right_paren);
+      case '{': return take(TokenKind::left_brace);
+      case '}': return take(TokenKind::right_brace);
+      case '[': ++brackets_; return take(TokenKind::left_bracket);
+      case ']': brackets_ = brackets_ > 0 ? brackets_ - 1 : 0; return take(TokenKind::right_bracket);
+      case ',': return take(TokenKind::comma);
+      case ':': return take(TokenKind::colon);
+      case '@': return take(TokenKind::at);
+      case '+': return take(TokenKind::add);
+      case '-': return take(TokenKind::sub);
+      case '*': return take(TokenKind::mul);
+      case '/': return take(TokenKind::div);
+      case '%': return take(TokenKind::mod);
+      case '^': return take(TokenKind::pow);
+      case '=':
+        if (peek(1) == '=') return take(TokenKind::equal, 2);
+        if (peek(1) == '~') return take(TokenKind::match, 2);
+        return take(TokenKind::assign);
+      case '!':
+        if (peek(1) == '=') return take(TokenKind::not_equal, 2);
+        if (peek(1) == '~') return take(TokenKind::not_match, 2);
+        return fail(at_, "unexpected character after '!'");
+      case '<': return peek(1) == '=' ? take(TokenKind::less_equal, 2) : take(TokenKind::less);
+      case '>': return peek(1) == '=' ? take(TokenKind::greater_equal, 2) : take(TokenKind::greater);
+      default: return fail(at_, "unexpected character: '" + std::string(1, c) + "'");
+    }
+  }
+
+  bool identifier() {
+    while (is_letter(peek()) || is_digit(peek()) || (peek() == ':' && brackets_ == 0)) ++at_;
+    return push(TokenKind::identifier, std::string(text_.substr(begin_, at_ - begin_)));
+  }
+
+  bool bad_number() {
+    while (is_letter(peek()) || is_digit(peek()) || peek() == '.') ++at_;
+    return fail(begin_, "bad number or duration syntax: \"" + std::string(text_.substr(begin_, at_ - begin_)) + "\"");
+  }
+
+  /// Digits of one base; an underscore may stand between two of them.
+  std::string digits(bool (*is)(char)) {
+    std::string out;
+    while (is(peek()) || (peek() == '_' && !out.empty() && is(peek(1)))) {
+      if (peek() != '_') out += peek();
+      ++at_;
+    }
+    return out;
+  }
+
+  bool number() {
+    if (peek() == '0' && (peek(1) == 'x' || peek(1) == 'X')) {
+      at_ += 2;
+      const std::string hex = digits(is_hex);
+      if (hex.empty() || hex.size() > 16 || is_letter(peek()) || is_digit(peek())) return bad_number();
+      std::uint64_t value = 0;
+      std::from_chars(hex.data(), hex.data() + hex.size(), value, 16);
+      return push(TokenKind::number, {}, static_cast<double>(value));
+    }
+    std::string form = digits(is_digit);
+    const bool whole = !form.empty();
+    if (whole && std::string_view("smhdwy").find(peek()) != std::string_view::npos && peek() != '\0') return duration();
+    bool integer = whole;
+    if (peek() == '.') {
+      integer = false;
+      ++at_;
+      form += '.' + digits(is_digit);
+    }
+    if (peek() == 'e' || peek() == 'E') {
+      integer = false;
+      ++at_;
+      form += 'e';
+      if (peek() == '+' || peek() == '-') {
+        if (peek() == '-') form += '-';
+        ++at_;
+      }
+      const std::string exponent = digits(is_digit);
+      if (exponent.empty()) return bad_number();
+      form += exponent;
+    }
+    if (is_letter(peek()) || is_digit(peek())) return bad_number();
+    if (integer && form.size() > 1 && form[0] == '0' && form.find_first_of("89") == std::string::npos && form.size() <= 21) {
+      std::uint64_t octal = 0;  // As Go reads it.
+      std::from_chars(form.data(), form.data() + form.size(), octal, 8);
+      return push(TokenKind::number, {}, static_cast<double>(octal));
+    }
+    double value = 0;
+    const auto read = std::from_chars(form.data(), form.data() + form.size(), value);
+    if (read.ec == std::errc::result_out_of_range) {
+      const auto exponent = form.find('e');
+      const bool tiny = exponent != std::string::npos && exponent + 1 < form.size() && form[exponent + 1] == '-';
+      value = tiny ? 0 : std::numeric_limits<double>::infinity();
+    } else if (read.ec != std::errc{}) {
+      return bad_number();
+    }
+    return push(TokenKind::number, {}, value);
+  }
+
+  bool duration() {
+    at_ = begin_;
+    while (is_digit(peek()) || (peek() >= 'a' && peek() <= 'z')) ++at_;
+    if (is_letter(peek()) || peek() == '.') return bad_number();
+    const auto parsed = parse_duration(text_.substr(begin_, at_ - begin_));
+    if (parsed.has_error()) return bad_number();
+    return push(TokenKind::number, {}, static_cast<double>(parsed->count()) / 1e9);
+  }
+
+  bool string(char quote) {
+    ++at_;
+    std::string out;
+    while (true) {
+      if (at_ >= text_.size()) return fail(begin_, "unterminated quoted string");
+      const char c = text_[at_];
+      if (c == quote) break;
+      if (quote != '`') {
+        if (c == '\n') return fail(begin_, "unterminated quoted string");
+        if (c == '\\') {
+          if (!escape(out, quote)) return false;
+          continue;
+        }
+      }
+      out += c;
+      ++at_;
+    }
+    ++at_;
+    return push(TokenKind::string, std::move(out));
+  }
+
+  bool escape(std::string& out, char quote) {
+    const std::size_t from = at_;
+    const char c = peek(1);
+    at_ += 2;
+    switch (c) {
+      case 'a': out += '\a'; return true;
+      case 'b': out += '\b'; return true;
+      case 'f': out += '\f'; return true;
+      case 'n': out += '\n'; return true;
+      case 'r': out += '\r'; return true;
+      case 't': out += '\t'; return true;
+      case 'v': out += '\v'; return true;
+      case '\\': out += '\\'; return true;
+      case 'x': return coded(out, from, 2, 16, false);
+      case 'u': return coded(out, from, 4, 16, true);
+      case 'U': return coded(out, from, 8, 16, true);
+      default: break;
+    }
+    if (c == quote) {
+      out += c;
+      return true;
+    }
+    if (c >= '0' && c <= '7') {
+      --at_;
+      return coded(out, from, 3, 8, false);
+    }
+    return fail(from, "unknown escape sequence in string");
+  }
+
+  bool coded(std::string& out, std::size_t from, std::size_t length, int base, bool code_point) {
+    std::uint32_t code = 0;
+    const std::string_view form = text_.substr(std::min(at_, text_.size()), length);
+    const auto read = std::from_chars(form.data(), form.data() + form.size(), code, base);
+    if (form.size() != length || read.ec != std::errc{} || read.ptr != form.data() + form.size())
+      return fail(from, "illegal character in escape sequence");
+    if (code > (code_point ? 0x10FFFFU : 0xFFU) || (code_point && code >= 0xD800 && code < 0xE000))
+      return fail(from, "escape sequence is an invalid Unicode code point");
+    at_ += length;
+    if (code_point) {
+      append_utf8(out, code);
+    } else {
+      out += static_cast<char>(code);
+    }
+    return true;
+  }
+
+  std::string_view text_;
+  std::size_t at_ = 0, begin_ = 0;
+  int brackets_ = 0;
+  std::vector<Token> tokens_;
+  Error failure_;
+};
+
+}  // namespace
+
+Result<std::vector<Token>> lex(std::string_view text) { return Lexer(text).run(); }
+
+Error parse_error(std::string_view text, std::size_t at, std::string message) {
+  std::size_t column = 1;
+  for (const char c : text.substr(0, std::min(at, text.size()))) column += (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;
+  return Error(Errc::invalid_argument, "cannot parse the expression")
+      .because("column " + std::to_string(column) + ": " + std::move(message));
+}
+
+std::string quoted(std::string_view text) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  std::string out = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (c == '\t') {
+      out += "\\t";
+    } else if (c == '\r') {
+      out += "\\r";
+    } else if (byte < 0x20 || byte == 0x7F) {
+      out += "\\x";
+      out += kHex[byte >> 4];
+      out += kHex[byte & 15];
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+bool is_plain_name(std::string_view text, bool colons) {
+  if (text.empty() || is_digit(text[0])) return false;
+  for (const char c : text)
+    if (!is_letter(c) && !is_digit(c) && !(colons && c == ':')) return false;
+  return true;
+}
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return out;
+}
+
+}  // namespace rollbackd::promql

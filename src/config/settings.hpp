@@ -31,20 +31,21 @@ const char* to_string(ManagerType v);
 struct ProcessSettings {
   ManagerType manager = ManagerType::none;
   // supervised: runs under a keeper of ours
-  std::vector<std::string> command;            ///< argv; the program is looked up when it starts, so a path through `current` follows the link
-  std::string working_directory;               ///< default: `current`
+  std::vector<std::string> command;  ///< argv; the program is looked up when it starts, so a path through `current` follows the link
+  std::string working_directory;     ///< default: `current`
   std::map<std::string, std::string> environment;
-  std::string user;                            ///< runs as; empty: as the daemon
-  Duration stop_timeout = 10s;                 ///< TERM, then KILL
-  Duration restart_delay = 1s;                 ///< before the keeper starts a crashed process again, doubling up to 30 s; 0: never
-  std::int64_t output_bytes_max = 10 << 20;    ///< of the output file, then it is rotated once
-  std::string output;                          ///< file; default STATE/services/NAME.ENV/output.log
+  std::string user;                          ///< runs as; empty: as the daemon
+  Duration stop_timeout = 10s;               ///< TERM, then KILL
+  Duration restart_delay = 1s;               ///< before the keeper starts a crashed process again, doubling up to 30 s; 0: never
+  std::int64_t output_bytes_max = 10 << 20;  ///< of the output file, then it is rotated once
+  std::string output;                        ///< file; default STATE/services/NAME.ENV/output.log
   // command: argv of ours to call
   std::vector<std::string> start, stop, restart, status;  ///< status exits 0 when running
   std::string pid_file;
   Duration command_timeout = 30s;
   // systemd
   std::string unit;
+  bool operator==(const ProcessSettings&) const = default;
 };
 
 /// One component. Today a service has exactly one.
@@ -89,9 +90,9 @@ const char* to_string(TestType v);
 struct TestSettings {
   std::string name;  ///< default: its type, with a number where there are several
   TestType type = TestType::checks_healthy;
-  Duration for_ = 5s;      ///< checks_healthy: healthy without a break for so long
-  Duration within = 30s;   ///< the test must pass within so long
-  Duration timeout = 5s;   ///< of one attempt
+  Duration for_ = 5s;     ///< checks_healthy: healthy without a break for so long
+  Duration within = 30s;  ///< the test must pass within so long
+  Duration timeout = 5s;  ///< of one attempt
   std::string url;
   std::vector<std::string> status{"2xx"};
   std::string body_matches;
@@ -138,8 +139,8 @@ struct ServiceSettings {
 struct ChannelSettings {
   std::string name;
   enum class Type : int { webhook = 1, exec = 2 } type = Type::webhook;
-  std::string url;       ///< webhook; or from url_file
-  std::string url_file;  ///< its first line is the url: keeps secrets out of the configuration
+  std::string url;                   ///< webhook; or from url_file
+  std::string url_file;              ///< its first line is the url: keeps secrets out of the configuration
   std::vector<std::string> command;  ///< exec: the notification comes as JSON on standard input
   Duration timeout = 10s;
   int severity_min = 2;  ///< Notification::Severity: 1 info, 2 warning, 3 page
@@ -149,10 +150,10 @@ struct ChannelSettings {
 struct Settings {
   std::string state_directory = "/var/lib/rollbackd";
   std::string listen = "127.0.0.1:9474";
-  std::string socket;                    ///< unix socket; default STATE/rollbackd.sock
-  std::string token_file;                ///< one token a line: NAME:SHA256HEX; mutations over TCP need one
-  std::vector<std::string> rule_files;   ///< Prometheus's meaning; globs expanded, absolute
-  bool default_rules = true;             ///< the packs of the installation judge every service
+  std::string socket;                   ///< unix socket; default STATE/rollbackd.sock
+  std::string token_file;               ///< one token a line: NAME:SHA256HEX; mutations over TCP need one
+  std::vector<std::string> rule_files;  ///< Prometheus's meaning; globs expanded, absolute
+  bool default_rules = true;            ///< the packs of the installation judge every service
   Duration max_skew = 5s;
   std::string log_level = "info";
   std::vector<ChannelSettings> notify;

@@ -1,0 +1,231 @@
+#include "config/cross_checks.hpp"
+
+#include <map>
+
+#include "base/text.hpp"
+#include "config/paths.hpp"
+
+namespace rollbackd::config {
+namespace {
+
+constexpr std::size_t kSocketPathMax = 107;  ///< sun_path without its zero
+
+std::string at(const std::string& path, const char* list, std::size_t i) { return path + "." + list + "[" + std::to_string(i) + "]"; }
+
+std::string place_text(const Origin& origin) { return origin.file + ", line " + std::to_string(origin.line); }
+
+/// Reports each name that an earlier entry of the list has.
+template <class T>
+void unique_names(const std::vector<T>& entries, const std::string& list, Reader& reader) {
+  std::map<std::string, std::size_t> seen;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (entries[i].name.empty()) continue;
+    const auto [first, fresh] = seen.emplace(entries[i].name, i);
+    if (fresh) continue;
+    reader.problem_at(list + "[" + std::to_string(i) + "].name",
+                      "the name \"" + entries[i].name + "\" stands twice in \"" + list.substr(list.rfind('.') + 1) + "\"",
+                      "give each its own name");
+  }
+}
+
+bool watched(const ProcessSettings& process) {
+  return process.manager == ManagerType::supervised || (process.manager == ManagerType::command && !process.pid_file.empty());
+}
+
+void check_component(const ComponentSettings& component, const std::string& path, Reader& reader) {
+  if (!component.current.empty() && component.current == component.releases)
+    reader.problem_at(path + ".releases", "\"releases\" and \"current\" are the same path",
+                      "\"current\" is a link to one directory inside \"releases\"");
+  const std::string process = path + ".process";
+  const auto lacks = [&](const char* key, const auto& argv) { return argv.empty() && reader.sound(process + "." + key); };
+  if (component.process.manager == ManagerType::command && lacks("restart", component.process.restart) &&
+      (lacks("start", component.process.start) || lacks("stop", component.process.stop)))
+    reader.problem_at(process, "the manager \"command\" has no command that restarts the process",
+                      "write \"restart\": [\"...\"], or both \"start\" and \"stop\"");
+}
+
+void check_check(const CheckSettings& check, const std::string& path, const ProcessSettings* process, Reader& reader) {
+  if (reader.sound(path + ".timeout") && reader.sound(path + ".interval") && check.timeout > check.interval * 10)
+    reader.problem_at(path + (reader.given(path + ".timeout") ? ".timeout" : ".interval"),
+                      "\"timeout\" (" + format_duration(check.timeout) + ") is more than ten times \"interval\" (" +
+                          format_duration(check.interval) + ")",
+                      "set \"timeout\" to " + format_duration(check.interval * 10) + " or less");
+  if (!reader.sound(path + ".type")) return;
+  switch (check.type) {
+    case CheckType::http:
+      if (check.method == "HEAD" && (!check.body_matches.empty() || !check.body_not_matches.empty()))
+        reader.problem_at(path + ".method", "the answer to HEAD has no body to search", "use \"GET\"");
+      break;
+    case CheckType::process:
+      if (check.pid_file.empty() && (!process || !watched(*process)) && reader.sound(path + ".pid_file"))
+        reader.problem_at(path, "this process check does not know its process",
+                          "write \"pid_file\": \"/run/NAME.pid\", or let a component's process be supervised");
+      break;
+    case CheckType::log:
+      if (has_wildcard(directory_of(check.path)))
+        reader.problem_at(path + ".path", "only the last part of a log's path may be a pattern",
+                          "name the directory, or make one check for each");
+      break;
+  }
+}
+
+void check_test(const TestSettings& test, const std::string& path, const ServiceSettings& service, Reader& reader) {
+  if (!reader.sound(path + ".type")) return;
+  const bool managed = !service.components.empty() && service.components[0].process.manager != ManagerType::none;
+  switch (test.type) {
+    case TestType::checks_healthy:
+      if (test.for_ > test.within && reader.sound(path + ".for") && reader.sound(path + ".within"))
+        reader.problem_at(path + (reader.given(path + ".for") ? ".for" : ".within"),
+                          "\"for\" (" + format_duration(test.for_) + ") is longer than \"within\" (" + format_duration(test.within) +
+                              "), so the test can never pass",
+                          "set \"within\" to more than " + format_duration(test.for_));
+      if (service.checks.empty() && reader.given(path + ".type"))
+        reader.problem_at(path, "there is no check whose health this test could wait for", "add a check, or another test", true);
+      break;
+    case TestType::service_status:
+      if (!managed) reader.problem_at(path, "no manager knows whether the process runs", "give the component a \"process\"");
+      break;
+    case TestType::identity:
+      if (service.identity.url.empty() && reader.sound(path))
+        reader.problem_at(path, "this test needs the service's \"identity\"", "write \"identity\": {\"url\": \"http://...\"}");
+      break;
+    case TestType::http:
+    case TestType::exec:
+    case TestType::file_exists: break;
+  }
+  if (test.within > service.policy.deadline_standard && reader.given(path + ".within"))
+    reader.problem_at(path + ".within",
+                      "\"within\" (" + format_duration(test.within) + ") is longer than the operation's deadline (" +
+                          format_duration(service.policy.deadline_standard) + ")",
+                      "raise \"policy.deadline.standard\"", true);
+}
+
+void check_policy(const ServiceSettings& service, const std::string& path, Reader& reader) {
+  const PolicySettings& policy = service.policy;
+  const auto warn = [&](const char* key, std::string what, std::string remedy) {
+    if (reader.sound(path + ".policy." + key)) reader.problem_at(path + ".policy." + key, std::move(what), std::move(remedy), true);
+  };
+  if (policy.cooldown < policy.bake_time)
+    warn(reader.given(path + ".policy.cooldown") ? "cooldown" : "bake_time",
+         "\"cooldown\" (" + format_duration(policy.cooldown) + ") is shorter than \"bake_time\" (" + format_duration(policy.bake_time) +
+             "): a second rollback may come before the first release was judged",
+         "set \"cooldown\" to " + format_duration(policy.bake_time) + " or more");
+  if (policy.deadline_emergency > policy.deadline_standard)
+    warn("deadline.emergency", "an emergency has more time than a standard operation",
+         "set it to " + format_duration(policy.deadline_standard) + " or less");
+  if (policy.deadline_step > policy.deadline_standard)
+    warn("deadline.step", "one step has more time than the whole operation",
+         "set it to " + format_duration(policy.deadline_standard) + " or less");
+  if (policy.start_grace > policy.bake_time)
+    warn("start_grace", "\"start_grace\" is longer than \"bake_time\": a release that never succeeds is not noticed in time",
+         "set it to " + format_duration(policy.bake_time) + " or less");
+}
+
+void check_automatic(const ServiceSettings& service, const std::string& path, Reader& reader) {
+  if (service.automation != Automation::automatic || !reader.sound(path + ".automation")) return;
+  const std::string where = path + ".automation";
+  if (service.checks.empty() && reader.sound(path + ".checks"))
+    reader.problem_at(where, "automatic without any check: nothing can ever cause a rollback", "add \"url\" or \"checks\"", true);
+  if (!service.components.empty() && service.components[0].process.manager == ManagerType::none &&
+      reader.sound(path + ".components[0].process.manager"))
+    reader.problem_at(where, "automatic without a process manager: nothing restarts the service after a switch",
+                      "add \"unit\", \"command\" or \"process\"", true);
+  if (service.policy.budget_rollbacks == 0 && reader.sound(path + ".policy.budget.rollbacks"))
+    reader.problem_at(path + ".policy.budget.rollbacks", "automatic with a budget of 0 never rolls back",
+                      "use \"automation\": \"observe\" to say so", true);
+}
+
+/// A service's name, its directory under the state and its link must each be its own.
+void check_alone(const Settings& settings, Reader& reader) {
+  std::map<ServiceKey, std::size_t> keys;
+  std::map<std::string, std::size_t> directories, links;
+  for (std::size_t i = 0; i < settings.services.size(); ++i) {
+    const ServiceSettings& service = settings.services[i];
+    const std::string path = "services[" + std::to_string(i) + "]";
+    const auto first_at = [&](std::size_t n) { return place_text(settings.services[n].origin); };
+    if (!service.key.name.empty() && !service.key.environment.empty()) {
+      const auto [same, fresh] = keys.emplace(service.key, i);
+      const auto [directory, fresh_directory] = directories.emplace(service.key.name + "." + service.key.environment, i);
+      if (!fresh) {
+        reader.problem_at(path, "the service " + service.key.text() + " stands here for the second time",
+                          "keep one; the first is in " + first_at(same->second));
+        continue;  // Its link is the same for the same reason.
+      }
+      if (!fresh_directory)
+        reader.problem_at(path,
+                          service.key.text() + " and " + settings.services[directory->second].key.text() + " would share the state file " +
+                              directory->first,
+                          "rename one of them");
+    }
+    for (const ComponentSettings& component : service.components) {
+      if (component.current.empty()) continue;
+      const auto [link, fresh] = links.emplace(component.current, i);
+      if (!fresh && link->second != i)
+        reader.problem_at(path + ".components[0].current",
+                          "the link " + component.current + " belongs to " + settings.services[link->second].key.text() + " too",
+                          "each service needs its own link");
+    }
+  }
+  for (std::size_t i = 0; i < settings.services.size(); ++i) {
+    const ServiceSettings& service = settings.services[i];
+    for (const std::string& name : service.depends_on) {
+      const std::string path = "services[" + std::to_string(i) + "].depends_on";
+      const auto pieces = split(name, '/');
+      if (name == service.key.text()) {
+        reader.problem_at(path, "a service cannot depend on itself", "remove \"" + name + "\"");
+      } else if (pieces.size() == 2 && !keys.contains(ServiceKey{pieces[0], pieces[1]})) {
+        reader.problem_at(path, "no service " + name + " is configured, so nothing is known of its health",
+                          "add it, with \"automation\": \"off\" if it is only watched", true);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void check_service(const ServiceSettings& service, const std::string& path, Reader& reader) {
+  for (std::size_t i = 0; i < service.components.size(); ++i) check_component(service.components[i], at(path, "components", i), reader);
+  if (service.components.size() > 1)
+    reader.problem_at(at(path, "components", 1), "more than one component is not available in this version",
+                      "make each part a service of its own");
+  const ProcessSettings* process = service.components.empty() ? nullptr : &service.components[0].process;
+  for (std::size_t i = 0; i < service.checks.size(); ++i)
+    if (reader.sound(at(path, "checks", i))) check_check(service.checks[i], at(path, "checks", i), process, reader);
+  for (std::size_t i = 0; i < service.verify.size(); ++i)
+    if (reader.sound(at(path, "verify", i))) check_test(service.verify[i], at(path, "verify", i), service, reader);
+  unique_names(service.components, path + ".components", reader);
+  unique_names(service.checks, path + ".checks", reader);
+  unique_names(service.verify, path + ".verify", reader);
+  check_policy(service, path, reader);
+  check_automatic(service, path, reader);
+}
+
+void check_whole(const Settings& settings, Reader& reader) {
+  check_alone(settings, reader);
+  unique_names(settings.notify, "notify", reader);
+  for (std::size_t i = 0; i < settings.notify.size(); ++i) {
+    const ChannelSettings& channel = settings.notify[i];
+    const std::string path = "notify[" + std::to_string(i) + "]";
+    if (channel.type != ChannelSettings::Type::webhook || !reader.sound(path) || !reader.sound(path + ".type") ||
+        !reader.given(path + ".type"))
+      continue;
+    const bool url = reader.given(path + ".url"), file = reader.given(path + ".url_file");
+    if (!url && !file)
+      reader.problem_at(path, "this webhook has no address", "write \"url_file\": \"/etc/rollbackd/secrets/NAME-url\" or \"url\"");
+    if (url && file) reader.problem_at(path + ".url", "\"url\" and \"url_file\" both give the address", "keep \"url_file\"");
+  }
+  if (settings.socket.size() > kSocketPathMax)
+    reader.problem_at(reader.given("socket") ? "socket" : "state_directory",
+                      "the unix socket's path has " + std::to_string(settings.socket.size()) + " bytes, more than the most, 107",
+                      "set \"socket\" to a shorter path");
+  if (settings.services.empty() && reader.sound("services"))
+    reader.problem_at("", "no service is configured", "add one to \"services\", or a file to services.d", true);
+  for (std::size_t i = 0; i < settings.services.size() && settings.notify.empty() && reader.sound("notify"); ++i) {
+    if (settings.services[i].automation != Automation::automatic) continue;
+    reader.problem_at("services[" + std::to_string(i) + "].automation", "automatic, and \"notify\" has no channel: nobody is told",
+                      "add a channel to \"notify\"", true);
+    break;
+  }
+}
+
+}  // namespace rollbackd::config

@@ -19,7 +19,6 @@ class Ring {
   std::size_t size() const { return points_.size() - head_; }
   const Point& front() const { return points_[head_]; }
   const Point& back() const { return points_.back(); }
-  Point& back() { return points_.back(); }
 
   void push(Point point) {
     if (points_.size() == points_.capacity()) close_gap();
@@ -42,6 +41,8 @@ class Ring {
     const auto at = std::lower_bound(points_.begin() + offset(), points_.end(), t, before);
     return at == points_.begin() + offset() ? nullptr : &*(at - 1);
   }
+  /// The points at or after `t`, to change their values.
+  std::span<Point> since(Instant t) { return {std::lower_bound(points_.begin() + offset(), points_.end(), t, before), points_.end()}; }
   /// Points in [`from`, `to`].
   std::span<const Point> within(Instant from, Instant to) const {
     const auto first = std::lower_bound(points_.begin() + offset(), points_.end(), from, before);

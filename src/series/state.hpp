@@ -24,7 +24,6 @@ struct Series {
   Labels labels;
   Ring points;
   bool counter = false;
-  bool begins_epoch = false;  ///< the last point is the present value repeated at an epoch's start, not yet a delivered one
   Service* service = nullptr;
 };
 
@@ -89,8 +88,9 @@ struct Store::Impl {
   /// Appends, if newer than the last one, and holds the series to its bounds.
   bool push(Series& s, Point point);
   void trim(Series& s);
-  /// Puts one late sample of a counter before the baseline of the epoch that began since, which then starts from the late value.
-  bool push_late(Series& s, Point point);
+  /// Commits one late sample of a counter that already has points in an epoch begun since, at `epoch`: what it rose by belongs to
+  /// the epoch before, so every later point rises alike and no increase of the new epoch comes of it.
+  bool push_late(Series& s, Point point, Instant epoch);
   void begin_new_counter(Series& s, const SourceState* source, Instant at);
   bool commit_sample(const Sample& sample, const Service& of, const SourceState* source, Instant at, const Series** touched);
   void drop(Series* s);

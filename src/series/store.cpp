@@ -82,21 +82,23 @@ bool Store::Impl::push(Series& s, Point point) {
     return false;
   }
   s.points.push(point);
-  s.begins_epoch = false;
   newest = std::max(newest, point.at);
   ++counters.samples;
   trim(s);
   return true;
 }
 
-bool Store::Impl::push_late(Series& s, Point point) {
-  const Point* before = s.points.last_before(s.points.back().at);
-  if (before != nullptr && before->at >= point.at) {
+bool Store::Impl::push_late(Series& s, Point point, Instant epoch) {
+  const double rise = point.value - s.points.back().value;
+  if (!(rise >= 0)) {
     ++counters.out_of_order;
     return false;
   }
-  s.points.insert(point);
-  s.points.back().value = point.value;
+  for (Point& p : s.points.since(epoch)) p.value += rise;
+  const Point* before = s.points.last_before(epoch);
+  const double then = before == nullptr ? 0 : before->value;
+  s.points.insert({point.at, then});  // Left alone where an earlier late sample already stands.
+  s.points.since(point.at).front().value = then + rise;
   ++counters.samples;
   trim(s);
   return true;
@@ -126,14 +128,13 @@ bool Store::Impl::commit_sample(const Sample& sample, const Service& of, const S
   s->counter = sample.counter;
   *touched = s;
   if (is_new && s->counter) begin_new_counter(*s, source, at);
-  if (s->counter && s->begins_epoch && at < s->points.back().at) return push_late(*s, {at, sample.value});
+  const auto next_epoch = s->service->epoch_after(at);
+  if (s->counter && next_epoch && !s->points.empty() && s->points.back().at >= *next_epoch)
+    return push_late(*s, {at, sample.value}, *next_epoch);
   if (!push(*s, {at, sample.value})) return false;
   // A new counter that was seen too late for the epoch that it belongs to: the epochs since then begin with its value.
   if (s->counter && !is_stale_nan(sample.value)) {
-    for (auto next = s->service->epoch_after(at); next && *next <= newest; next = s->service->epoch_after(*next)) {
-      s->points.push({*next, sample.value});
-      s->begins_epoch = true;
-    }
+    for (auto next = next_epoch; next && *next <= newest; next = s->service->epoch_after(*next)) s->points.push({*next, sample.value});
   }
   return true;
 }
@@ -217,9 +218,7 @@ void Store::begin_epoch(const ServiceKey& key, Instant at) {
     if (!s->counter) continue;
     const Point* present = s->points.last_before(at);
     if (present == nullptr || is_stale_nan(present->value)) continue;
-    const bool last = s->points.back().at < at;
     s->points.insert({at, present->value});
-    if (last) s->begins_epoch = true;
     store.trim(*s);
   }
   while (service.epochs.size() > store.limits.epochs_max && service.epochs.size() > 1) {

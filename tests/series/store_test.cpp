@@ -168,6 +168,27 @@ TEST(Epochs, AnEventOfTheOldReleaseThatArrivesLateIsNoIncreaseOfTheNewOne) {
   EXPECT_THAT(seen(store, "log_matches_total", t0 + 12s), ElementsAre(Point{t0 + 10s, 1}));
 }
 
+TEST(Epochs, LateEventsAreNoIncreaseEvenAfterTheNewReleaseWasSeen) {
+  Store store;
+  store.commit(batch_of(t0, t0, 1, true, "process_exits_total"));
+  store.begin_epoch(kShop, t0 + 10s);
+  store.commit(batch_of(t0 + 15s, t0 + 15s, 1, true, "process_exits_total"));
+  store.commit(batch_of(t0, t0 + 16s, 2, true, "process_exits_total"));
+  store.commit(batch_of(t0, t0 + 17s, 3, true, "process_exits_total"));
+  store.commit(batch_of(t0 + 30s, t0 + 30s, 3, true, "process_exits_total"));
+
+  EXPECT_THAT(seen(store, "process_exits_total", t0 + 30s), ElementsAre(Point{t0 + 10s, 3}, Point{t0 + 15s, 3}, Point{t0 + 30s, 3}));
+  EXPECT_THAT(seen(store, "process_exits_total", t0 + 10s - Duration{1}), ElementsAre(Point{t0, 1}, Point{t0 + 10s - Duration{1}, 3}));
+}
+
+TEST(Epochs, AnEpochThatBeganInThePastCutsWhatWasSeenSince) {
+  Store store;
+  for (int i = 0; i < 4; ++i) store.commit(batch_of(t0 + i * 10s, t0 + i * 10s, i, true, "log_matches_total"));
+  store.begin_epoch(kShop, t0 + 15s);
+
+  EXPECT_THAT(seen(store, "log_matches_total", t0 + 30s), ElementsAre(Point{t0 + 15s, 1}, Point{t0 + 20s, 2}, Point{t0 + 30s, 3}));
+}
+
 TEST(Epochs, TheOldestEpochAndItsSamplesGoBeyondTheBound) {
   Store store(Limits{.epochs_max = 2});
   for (int i = 0; i < 4; ++i) {

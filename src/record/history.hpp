@@ -1,9 +1,13 @@
-// SQLite history: deployments, decisions, operations, steps, notifications. History only: may lag, may be missing; no intent passes through it.
+// SQLite history: deployments, decisions, operations, steps, notifications. History only: may lag, may be missing; no intent passes through
+// it.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.hpp"
@@ -18,7 +22,7 @@ namespace rollbackd::record {
 struct OperationRow {
   OperationRequest request;
   OperationStatus status = OperationStatus::planned;
-  Instant begun;                  ///< wall-clock values: history is for people
+  Instant begun;  ///< wall-clock values: history is for people
   std::optional<Instant> switched, ended;
   int attempt = 1;
   std::string detail, failed_how;
@@ -38,11 +42,16 @@ struct StepRow {
   Outcome outcome;
   Instant begun;
   Duration took{};
+  /// Of the operation: `attempt` in the step's arguments, 1 when it is not there. Steps are kept by (operation, number, attempt).
+  int attempt() const;
+  Json to_json() const;
 };
 
 struct HistoryFilter {
-  std::string service, environment, status, kind;  ///< empty: any
-  int limit = 50;                                  ///< 1 to 1000
+  /// Empty: any. `status` is an operation's; `kind` an operation's kind, or the word of a decision. Where a row has no such thing it is not
+  /// asked.
+  std::string service, environment, status, kind;
+  int limit = 50;  ///< 1 to 1000
 };
 
 /// Totals for the metrics that must survive a restart.
@@ -54,12 +63,28 @@ struct OperationTotal {
   std::int64_t count = 0;
 };
 
-/// Writes from any thread are queued (at most 10,000; the oldest goes and is counted) and done by one thread of its own.
-/// WAL, schema version in PRAGMA user_version with migrations. When it cannot be opened, or is corrupt, it is set aside as
-/// history.sqlite.corrupt-N and made anew; when even that fails it works in memory, says so, and everything else goes on.
+/// Every bound of the history, by name.
+struct HistoryLimits {
+  std::size_t queued_max = 10'000;             ///< writes waiting; beyond it the oldest goes, counted
+  std::size_t reads_max = 1'000;               ///< reads waiting; beyond it `unavailable`, at once and on the caller's thread
+  std::size_t batch_max = 500;                 ///< writes in one transaction
+  std::int64_t rows_max = 100'000;             ///< of each table; the oldest go, operations that have not ended never
+  std::int64_t memory_rows_max = 10'000;       ///< the same while it is in memory
+  std::size_t retain_every = 1'000;            ///< writes between two looks at the tables' sizes
+  Duration retry_first = 1s, retry_max = 60s;  ///< between attempts while the disk does not take writes, doubling
+  Duration busy_timeout = 2s;                  ///< for another process that holds the file
+  Duration close_max = 5s;                     ///< for writing what is queued at the end
+};
+
+/// Writes from any thread are queued (at most 10,000; the oldest goes and is counted) and done by one thread of its own, in batches.
+/// WAL, schema version in PRAGMA user_version with migrations. When it is corrupt it is set aside as history.sqlite.corrupt-N and made
+/// anew; when it cannot be opened at all, or a newer program wrote it, the file is left alone and memory stands in until the next start: it
+/// says so, and everything else goes on. A failed commit may or may not have happened: the batch is written again after re-opening, and
+/// every write is idempotent. While the disk takes nothing, writes wait in the queue and reads answer from what is there.
 class History {
  public:
   explicit History(std::string path);
+  History(std::string path, HistoryLimits limits);
   ~History();  ///< writes what is queued, for at most 5 s
   History(const History&) = delete;
   History& operator=(const History&) = delete;
@@ -75,7 +100,7 @@ class History {
   void deployments(HistoryFilter filter, std::function<void(Result<std::vector<Json>>)> done);
   /// One operation with its steps and the decision that started it.
   void operation(std::string id, std::function<void(Result<Json>)> done);
-  /// Blocking; for start-up only.
+  /// Blocking, at most 10 s; for start-up only. Operations that have ended.
   std::vector<OperationTotal> totals();
 
   /// Where it stands: "" when well, else why it is in memory or behind.

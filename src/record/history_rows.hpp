@@ -1,0 +1,28 @@
+// The rows of the history as SQL: each kind of row written, read and thinned out. Internal to record/; called on the history's thread.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "io/sqlite.hpp"
+#include "record/history.hpp"
+
+namespace rollbackd::record {
+
+using HistoryRow = std::variant<DeploymentRow, Decision, OperationRow, StepRow>;
+
+/// Writes one row; writing it again is the same row. A terminal status is never overwritten by one that is not.
+Result<> write_row(io::Database& database, const HistoryRow& row);
+
+Result<std::vector<Json>> read_operations(io::Database& database, const HistoryFilter& filter);
+Result<std::vector<Json>> read_decisions(io::Database& database, const HistoryFilter& filter);
+Result<std::vector<Json>> read_deployments(io::Database& database, const HistoryFilter& filter);
+Result<Json> read_operation(io::Database& database, const std::string& id);
+/// Ended operations, those that retention took away included.
+Result<std::vector<OperationTotal>> read_totals(io::Database& database);
+
+/// Deletes the oldest rows of each table beyond `rows_max`; an operation that has not ended is never deleted.
+Result<> retain_newest(io::Database& database, std::int64_t rows_max);
+
+}  // namespace rollbackd::record

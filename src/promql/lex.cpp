@@ -62,6 +62,13 @@ class Lexer {
     return false;
   }
 
+  /// The character at byte `at`, all its bytes.
+  std::string_view character(std::size_t at) const {
+    std::size_t end = at + 1;
+    while (end < text_.size() && (static_cast<unsigned char>(text_[end]) & 0xC0U) == 0x80U) ++end;
+    return text_.substr(at, end - at);
+  }
+
   void skip_blank() {
     while (at_ < text_.size()) {
       const char c = text_[at_];
@@ -108,7 +115,7 @@ class Lexer {
         return fail(at_, "unexpected character after '!'");
       case '<': return peek(1) == '=' ? take(TokenKind::less_equal, 2) : take(TokenKind::less);
       case '>': return peek(1) == '=' ? take(TokenKind::greater_equal, 2) : take(TokenKind::greater);
-      default: return fail(at_, "unexpected character: '" + std::string(1, c) + "'");
+      default: return fail(at_, "unexpected character: '" + std::string(character(at_)) + "'");
     }
   }
 

@@ -279,6 +279,21 @@ TEST(Load, WhatTheDesignNamesButThisVersionLacksIsAClearError) {
               ElementsAre(HasSubstr("/etc/r/r.json:2:36: more than one component is not available in this version")));
 }
 
+TEST(Load, OfTheDesignsLongServiceOnlyWhatThisVersionLacksIsRefused) {
+  const Loaded loaded = load_text(R"({ "services": [ {
+    "name": "shop-api", "environment": "prod", "automation": "automatic", "enforcement": "strict",
+    "components": [ { "name": "app", "driver": "symlink", "releases": "/srv/shop-api/releases", "current": "/srv/shop-api/current",
+                      "process": { "manager": "systemd", "unit": "shop-api.service" } } ],
+    "checks": [ { "name": "health", "type": "http", "url": "http://127.0.0.1:8080/health", "interval": "1s", "timeout": "500ms" },
+                { "name": "app", "type": "scrape", "url": "http://127.0.0.1:8080/metrics", "interval": "5s" } ],
+    "identity": { "url": "http://127.0.0.1:8080/version", "json_pointer": "/release" },
+    "policy": { "bake_time": "10m", "deadline": { "standard": "60s", "emergency": "30s", "step": "30s" } },
+    "verify": [ { "type": "checks_healthy", "for": "5s", "within": "30s" } ] } ] })");
+
+  EXPECT_THAT(problems(loaded), ElementsAre(HasSubstr("/etc/r/r.json:4:47: \"manager\": \"systemd\" is not available"),
+                                            HasSubstr("/etc/r/r.json:6:42: \"type\": \"scrape\" is not available")));
+}
+
 TEST(Load, TheShortFormCannotStandBesideTheLongOne) {
   EXPECT_THAT(problems(load_with(R"("components": [{"current": "/c"}])")),
               ElementsAre(HasSubstr("/etc/r/r.json:1:73: \"current\" is the short form and cannot stand beside \"components\"")));

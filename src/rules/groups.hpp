@@ -18,9 +18,9 @@ struct Rule {
   bool alerting = true;
   promql::ExprPtr expr;
   std::string expr_text;
-  Duration pending_for{};        ///< `for`
+  Duration pending_for{};  ///< `for`
   Duration keep_firing_for{};
-  Labels labels, annotations;    ///< templates unexpanded
+  Labels labels, annotations;                ///< templates unexpanded
   AlertAction action = AlertAction::notify;  ///< label rollbackd_action
   bool ignore_no_data = false;               ///< label rollbackd_no_data: ignore
   int line = 0;
@@ -31,9 +31,10 @@ struct Rule {
 
 struct Group {
   std::string name, file;
-  Duration interval = 15s;  ///< of rules that span services; a rule of one service runs on each batch
-  int limit = 0;            ///< alerts or series a rule may make; 0 = none
-  Labels labels;            ///< added to every rule of the group
+  Duration interval = 15s;         ///< of rules that span services; a rule of one service runs on each batch
+  int limit = 0;                   ///< alerts or series a rule may make; 0 = none
+  Duration query_offset{};         ///< evaluated so far back; such rules run on the interval, as their newest sample is not yet in sight
+  Labels labels;                   ///< added to every rule of the group
   std::optional<ServiceKey> only;  ///< from `services[].rule_files`: sees this service's series alone and stamps its labels
   std::vector<Rule> rules;
 };
@@ -42,14 +43,15 @@ using Groups = std::vector<Group>;
 
 /// Reads one rule file. All problems at once; with an error among them the groups must not be used.
 /// @param only  the service whose own rule file it is
-Groups parse_groups(std::string_view text, const std::string& file, const std::optional<ServiceKey>& only, std::vector<config::Problem>& problems);
+Groups parse_groups(std::string_view text, const std::string& file, const std::optional<ServiceKey>& only,
+                    std::vector<config::Problem>& problems);
 
 /// Whether evaluating `expr` with one service's series alone gives exactly that service's part of the whole result.
 /// @param why_not  the first construct that spans services
 bool proves_local(const promql::Expr& expr, std::string* why_not = nullptr);
 
-/// Expands `{{ $labels.x }}`, `{{ $value }}` and pipes into humanize, humanizeDuration, humanizePercentage, printf in a label or annotation.
-/// What cannot be expanded stands as written, behind "<error expanding template: ...>".
+/// Expands `{{ $labels.x }}`, `{{ $value }}` and pipes into humanize, humanizeDuration, humanizePercentage, printf in a label or
+/// annotation. What cannot be expanded stands as written, behind "<error expanding template: ...>".
 std::string expand_template(std::string_view text, const Labels& labels, double value);
 
 }  // namespace rollbackd::rules

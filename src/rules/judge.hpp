@@ -57,8 +57,8 @@ class Judge {
   /// All evidence is stale: every rule is blind until fresh samples (suspend, stopped process).
   Judgement on_gap(Instant now);
 
-  std::vector<ActiveAlert> alerts() const;                                  ///< pending and firing ones
-  std::vector<RuleStatus> status(const ServiceKey& service) const;          ///< of every rule that concerns it
+  std::vector<ActiveAlert> alerts() const;                          ///< pending and firing ones
+  std::vector<RuleStatus> status(const ServiceKey& service) const;  ///< of every rule that concerns it
   const series::Store& store() const;
   const JudgeCounters& counters() const;
 

@@ -1,0 +1,76 @@
+// One rule on one service: its verdict and its alerts, and how the result of an evaluation moves them.
+// Flow: promql -> [cell] -> incident. Pure: no I/O, no clock.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "promql/evaluate.hpp"
+#include "rules/alert_state.hpp"
+#include "rules/judge.hpp"
+#include "rules/rule_set.hpp"
+
+namespace rollbackd::rules {
+
+/// Alerts that one rule may have over all services; further ones are dropped and counted.
+inline constexpr std::size_t kAlertsPerRuleMax = 1000;
+
+/// A pending or firing alert. Its labels are its key.
+struct Alert {
+  AlertState state;
+  Labels element;  ///< labels of the result's element, for the templates
+  double value = 0;
+};
+
+struct Cell {
+  RuleId rule = 0;
+  Verdict verdict = Verdict::blind;
+  bool fed = false;
+  bool reported = false;  ///< false until its first verdict was told
+  bool touched = false;   ///< runs in the pass that is under way
+  std::string detail;
+  std::map<Labels, Alert> alerts;
+  std::vector<Labels> recorded;     ///< series that its last known result made; one that is missing next time gets a staleness marker
+  std::vector<std::string> checks;  ///< of its service that can feed it, by way of recording rules too
+  std::optional<Instant> due;       ///< when it is to run again without a sample
+};
+
+/// What one evaluation says about one cell.
+struct Finding {
+  std::span<const promql::Element* const> elements;
+  bool blind = false;  ///< or the evaluation failed
+  bool fed = false;
+  std::string reason;  ///< why blind
+};
+
+/// Where the changes go, and what the alerts of one rule are counted by.
+struct Sink {
+  Judgement& out;
+  std::size_t& rule_alerts;  ///< of this rule over all services
+  JudgeCounters& counters;
+  bool tell_verdict = true;  ///< false for a service that nobody declared
+};
+
+/// The labels of the alert or recorded series that `element` makes.
+Labels labels_made_by(const CompiledRule& rule, const promql::Element& element);
+
+/// One alert as it stands.
+AlertChange describe(const CompiledRule& rule, const Cell& cell, const ServiceKey& service, const Labels& labels, const Alert& alert);
+
+/// Moves an alerting rule's cell. Fails (blind, alerts kept) on two elements with the same labels; over the group's limit all alerts of the
+/// cell are cleared, as Prometheus does. Sets `cell.due` to the next end of a `for` or `keep_firing_for`.
+void apply_alerts(const CompiledRule& rule, Cell& cell, const ServiceKey& service, Finding finding, Instant now, Sink sink);
+
+/// Tells a recording rule's verdict: ok unless blind.
+void apply_recording(const CompiledRule& rule, Cell& cell, const ServiceKey& service, const Finding& finding, Sink sink);
+
+/// All alerts of the cell go back to inactive; those that were not are reported.
+void clear_alerts(const CompiledRule& rule, Cell& cell, const ServiceKey& service, Instant now, Sink sink);
+
+/// Sets the verdict and reports it when it is another, or the first.
+void set_verdict(const CompiledRule& rule, Cell& cell, const ServiceKey& service, Verdict verdict, bool fed, std::string detail, Sink sink);
+
+}  // namespace rollbackd::rules

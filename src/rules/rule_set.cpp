@@ -1,0 +1,61 @@
+#include "rules/rule_set.hpp"
+
+#include <map>
+#include <utility>
+
+namespace rollbackd::rules {
+namespace {
+
+bool has_subquery(const promql::Expr& e) {
+  if (e.kind == promql::Expr::Kind::subquery) return true;
+  for (const promql::ExprPtr& arg : e.args)
+    if (has_subquery(*arg)) return true;
+  return false;
+}
+
+}  // namespace
+
+std::string_view metric_of(std::span<const series::Matcher> matchers) {
+  for (const series::Matcher& m : matchers)
+    if (m.label() == kNameLabel && m.op() == series::Matcher::Op::equal) return m.value();
+  return {};
+}
+
+RuleSet::RuleSet(Groups groups) : groups_(std::move(groups)) {
+  std::map<std::string, int> seen;
+  for (std::uint32_t g = 0; g < groups_.size(); ++g) {
+    const Group& group = groups_[g];
+    for (const Rule& rule : group.rules) {
+      if (rule.expr == nullptr) continue;  // Its file had an error; nothing can be said by it.
+      CompiledRule made;
+      made.group = &group;
+      made.rule = &rule;
+      made.group_id = g;
+      made.timed = !rule.service_local || group.query_offset != Duration{0};
+      made.subquery = has_subquery(*rule.expr);
+      made.labels = rule.labels;
+      for (const auto& [name, value] : group.labels.pairs())
+        if (!made.labels.has(name)) made.labels.set(name, value);
+      made.key = (group.only ? group.only->text() : "") + '\n' + group.name + '\n' + rule.name + '\n' + rule.expr_text + '\n' +
+                 (rule.alerting ? 'a' : 'r') + (made.timed ? 't' : 'l');
+      made.key += '\n' + std::to_string(seen[made.key]++);
+      made.selectors = promql::selectors(*rule.expr);
+      const auto id = static_cast<RuleId>(rules_.size());
+      for (const promql::Expr* selector : made.selectors) {
+        if (made.timed) break;
+        const std::string_view metric = metric_of(selector->matchers);
+        (metric.empty() ? readers_of_any_ : readers_[std::string(metric)]).push_back({id, selector});
+      }
+      if (!rule.alerting) recorders_[rule.name].push_back(id);
+      rules_.push_back(std::move(made));
+    }
+  }
+}
+
+const std::vector<RuleId>* RuleSet::recorders(std::string_view metric) const {
+  if (metric.empty()) return nullptr;
+  const auto at = recorders_.find(metric);
+  return at == recorders_.end() ? nullptr : &at->second;
+}
+
+}  // namespace rollbackd::rules

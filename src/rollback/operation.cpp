@@ -48,9 +48,9 @@ Operation::Operation(Plan plan, OperationOptions options, Instant now)
   record_.at = record_.begun = now;
   if (const auto step = find_step("switch")) {
     const Json& arguments = plan_.steps[*step].arguments;
-    record_.from_path = arguments["from"].string_or("");
-    record_.to_path = arguments["to"].string_or("");
-    record_.armed_inode = static_cast<std::uint64_t>(arguments["inode"].int_or(0));
+    record_.from_path = arguments["from_value"].string_or("");
+    record_.to_path = arguments["to_value"].string_or("");
+    record_.armed_inode = static_cast<std::uint64_t>(arguments["armed_inode"].int_or(0));
   }
   phase_begins("preflight");
 }
@@ -287,7 +287,7 @@ Ask Operation::switched(std::size_t step, const Outcome& outcome) {
   stop_.reset();
   const Instant at(outcome.facts["at_ns"].int_or(now_.ns()));
   record_.switched = std::clamp(at, std::min(record_.at, now_), now_);  // Between its announcement and its answer, whatever is claimed.
-  record_.armed_inode = static_cast<std::uint64_t>(outcome.facts["inode"].int_or(static_cast<std::int64_t>(record_.armed_inode)));
+  record_.armed_inode = static_cast<std::uint64_t>(outcome.facts["link_inode"].int_or(static_cast<std::int64_t>(record_.armed_inode)));
   return write(OperationPhase::switched, stage::WritingSwitched{{}, step + 1});
 }
 

@@ -98,9 +98,9 @@ struct OperationOptions {
   std::int64_t fence = 0;
 };
 
-/// The switch step's arguments, as far as the record wants them: "from" and "to" (values of the link) and "inode" (of the armed link).
-/// Its outcome's facts: "inode" (of the link that is `current` now) and "at_ns" (engine time of the exchange); without them the plan's
-/// inode and the time of the answer count.
+/// Of the switch step's arguments the record takes "from_value", "to_value" (of the link) and "armed_inode"; of its outcome's facts
+/// "link_inode" (of `current` now) and "at_ns" (engine time of the exchange). Where one is missing the plan's inode and the time of the
+/// answer count.
 class Operation {
  public:
   Operation(Plan plan, OperationOptions options, Instant now);

@@ -272,7 +272,7 @@ struct EndOfRequest {
 }  // namespace
 
 std::string HttpClient::Impl::head_of(const HttpRequest& request) const {
-  std::string out = request.method + " " + url.target + " HTTP/1.1\r\n";
+  std::string out = request.method + " " + (request.target.empty() ? url.target : request.target) + " HTTP/1.1\r\n";
   bool has_host = false, has_agent = false, has_accept = false;
   for (const auto& [name, value] : request.headers) {
     const std::string key = lower(name);

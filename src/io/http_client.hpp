@@ -29,6 +29,7 @@ struct HttpRequest {
   std::size_t body_bytes_max = 64 << 10;  ///< of the answer; more is cut (`HttpResponse::cut`), never an error
   bool fresh = false;                     ///< use a new connection even if one is kept
   bool keep_alive = true;
+  std::string target{};                   ///< path and query instead of the URL's; empty: the URL's
 };
 
 struct HttpResponse {

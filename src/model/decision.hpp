@@ -44,6 +44,7 @@ struct Decision {
   std::string reason;                 ///< one sentence
   std::string next_step;              ///< the exact command that would act now
   std::string operation;              ///< started by it; may be empty
+  Json timing;                        ///< {"seen", "reaction", "settled", "decided"} in Unix seconds; added by the engine
   Json to_json() const;
 };
 

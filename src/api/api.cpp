@@ -1,0 +1,284 @@
+#include "api/api.hpp"
+
+#include <unistd.h>
+
+#include "base/digest.hpp"
+#include "base/ids.hpp"
+#include "base/text.hpp"
+
+namespace rollbackd::api {
+
+namespace asio = boost::asio;
+using io::ServerRequest;
+using io::ServerResponse;
+
+namespace {
+
+constexpr Duration kSuspensionDefault = 4h;
+
+int status_of(Errc code) {
+  switch (code) {
+    case Errc::none: return 200;
+    case Errc::invalid_argument:
+    case Errc::invalid_config:
+    case Errc::corrupt: return 400;
+    case Errc::unauthorized: return 401;
+    case Errc::not_found: return 404;
+    case Errc::conflict:
+    case Errc::refused: return 409;
+    case Errc::too_large: return 413;
+    case Errc::unsupported: return 501;
+    case Errc::unavailable:
+    case Errc::cancelled: return 503;
+    case Errc::timed_out: return 504;
+    case Errc::outcome_unknown:
+    case Errc::io:
+    case Errc::internal: return 500;
+  }
+  return 500;
+}
+
+ServerResponse json(const Json& body, int status = 200) {
+  ServerResponse response;
+  response.status = status;
+  response.body = body.dump() + "\n";
+  return response;
+}
+
+ServerResponse failure(const Error& error) {
+  Json e;
+  e.set("code", to_string(error.code)).set("what", error.what).set("why", error.why).set("next_step", error.next_step);
+  return json(Json::object().set("error", std::move(e)), status_of(error.code));
+}
+
+ServerResponse answer(const Result<Json>& result) { return result ? json(*result) : failure(result.error()); }
+
+ServerResponse text(std::string body, int status = 200) {
+  ServerResponse response;
+  response.status = status;
+  response.content_type = "text/plain; charset=utf-8";
+  response.body = std::move(body);
+  return response;
+}
+
+std::string query_or(const ServerRequest& request, const std::string& key, const std::string& fallback = "") {
+  const auto at = request.query.find(key);
+  return at == request.query.end() ? fallback : at->second;
+}
+
+Result<record::HistoryFilter> filter_of(const ServerRequest& request) {
+  record::HistoryFilter filter;
+  filter.service = query_or(request, "service");
+  filter.environment = query_or(request, "environment");
+  filter.status = query_or(request, "status");
+  filter.kind = query_or(request, "kind");
+  const std::string limit = query_or(request, "limit", "50");
+  filter.limit = 0;
+  for (const char c : limit) {
+    if (c < '0' || c > '9' || filter.limit > 1000) return Error(Errc::invalid_argument, "limit must be a number from 1 to 1000");
+    filter.limit = filter.limit * 10 + (c - '0');
+  }
+  if (filter.limit < 1 || filter.limit > 1000) return Error(Errc::invalid_argument, "limit must be a number from 1 to 1000");
+  return filter;
+}
+
+/// Equal-time comparison: how long it takes says nothing about where they differ.
+bool same_secret(std::string_view a, std::string_view b) {
+  if (a.size() != b.size()) return false;
+  unsigned char differs = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) differs = static_cast<unsigned char>(differs | (a[i] ^ b[i]));
+  return differs == 0;
+}
+
+/// The fields that a mutation's body may have; anything else is an error with the nearest known one.
+Result<Json> body_of(const ServerRequest& request, const std::vector<std::string>& known) {
+  if (trim(request.body).empty()) return Json::object();
+  auto parsed = Json::parse(request.body, 16);
+  if (!parsed) return parsed.error();
+  if (!parsed->is_object()) return Error(Errc::invalid_argument, "the body must be a JSON object");
+  for (const auto& [key, value] : parsed->members()) {
+    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
+    Error error(Errc::invalid_argument, "unknown field \"" + printable(cut(key, 64)) + "\"");
+    const std::string near = nearest(key, known);
+    if (!near.empty()) return std::move(error).try_next("did you mean \"" + near + "\"?");
+    return error;
+  }
+  return *parsed;
+}
+
+ServerResponse command_response(const Result<engine::CommandAnswer>& result) {
+  if (!result) return failure(result.error());
+  Json body = result->body;
+  body.set("exit_code", static_cast<int>(result->code)).set("operation", result->operation);
+  const int status = result->code == engine::ExitCode::success              ? (result->operation.empty() ? 200 : 202)
+                     : result->code == engine::ExitCode::version_not_found ? 404
+                     : result->code == engine::ExitCode::already_on_target ? 200
+                                                                           : 409;
+  return json(body, status);
+}
+
+}  // namespace
+
+Result<Tokens> parse_tokens(std::string_view text_) {
+  Tokens tokens;
+  int line_number = 0;
+  for (const std::string& raw : split(text_, '\n')) {
+    ++line_number;
+    const std::string_view line = trim(raw);
+    if (line.empty() || line[0] == '#') continue;
+    const std::size_t colon = line.find(':');
+    const std::string name(line.substr(0, colon));
+    const std::string hash(colon == line.npos ? std::string_view{} : line.substr(colon + 1));
+    const bool hex = hash.size() == 64 && hash.find_first_not_of("0123456789abcdef") == hash.npos;
+    if (!is_name(name) || !hex)
+      return Error(Errc::invalid_config, "cannot read the token file")
+          .because("line " + std::to_string(line_number) + " is not NAME:SHA256HEX")
+          .try_next("make one with: printf %s SECRET | sha256sum");
+    tokens[hash] = name;
+  }
+  return tokens;
+}
+
+metrics::Standing standing_of(const engine::Engine& engine) {
+  metrics::Standing out;
+  for (auto& numbers : engine.numbers()) {
+    metrics::Standing::Service service;
+    service.key = numbers.service;
+    service.ready = numbers.ready;
+    service.live = numbers.live;
+    service.releases = std::move(numbers.releases);
+    service.blind_rules = numbers.blind_rules;
+    for (auto& check : numbers.checks) service.checks.push_back({check.name, check.type, check.ok, check.failed, check.unobserved, check.late});
+    out.services.push_back(std::move(service));
+  }
+  out.judge = engine.judge().counters();
+  out.store = engine.judge().store().counters();
+  out.series = engine.judge().store().series_count();
+  out.outbox = engine.outbox_counters();
+  out.history_dropped = engine.history().dropped();
+  out.history_ok = engine.history().trouble().empty();
+  out.reloads_ok = engine.reloads_ok;
+  out.reloads_failed = engine.reloads_failed;
+  out.last_reload_ok = engine.last_reload_error.empty();
+  out.reactor_lag_seconds = engine.reactor_lag_seconds();
+  return out;
+}
+
+Api::Api(engine::Engine& engine, metrics::Exporter& exporter, Reload reload, Tokens tokens)
+    : engine_(engine), exporter_(exporter), reload_(std::move(reload)), tokens_(std::move(tokens)) {}
+
+Result<std::string> Api::principal_of(const ServerRequest& request) const {
+  if (request.peer) {
+    if (request.peer->uid == 0 || request.peer->uid == static_cast<int>(::geteuid())) return "uid:" + std::to_string(request.peer->uid);
+    return Error(Errc::unauthorized, "this user may not change anything")
+        .because("uid " + std::to_string(request.peer->uid) + " is neither root nor the daemon's own")
+        .try_next("run the command as root");
+  }
+  const auto header = request.headers.find("authorization");
+  constexpr std::string_view kBearer = "Bearer ";
+  if (header == request.headers.end() || !header->second.starts_with(kBearer))
+    return Error(Errc::unauthorized, "a change over TCP needs a token")
+        .because("there is no \"Authorization: Bearer ...\" header")
+        .try_next("use the unix socket, or --token-file");
+  const std::string hash = sha256_hex(header->second.substr(kBearer.size()));
+  for (const auto& [known, name] : tokens_)
+    if (same_secret(known, hash)) return "token:" + name;
+  return Error(Errc::unauthorized, "the token is not known");
+}
+
+asio::awaitable<ServerResponse> Api::handle(ServerRequest request) {
+  if (request.method == "GET" || request.method == "HEAD") co_return co_await read(std::move(request));
+  if (request.method != "POST") co_return json(Json::object().set("error", "method not allowed"), 405);
+  auto principal = principal_of(request);
+  if (!principal) co_return failure(principal.error());
+  co_return co_await mutate(std::move(request), std::move(*principal));
+}
+
+asio::awaitable<ServerResponse> Api::read(ServerRequest request) {
+  const std::string& path = request.path;
+  const engine::ServiceSelector selector{query_or(request, "service"), query_or(request, "environment")};
+  if (path == "/metrics") {
+    ServerResponse response = text(exporter_.text(standing_of(engine_)));
+    response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    co_return response;
+  }
+  if (path == "/-/healthy") co_return text("rollbackd is healthy\n");
+  if (path == "/-/ready") co_return engine_.started() ? text("rollbackd is ready\n") : text("rollbackd is starting\n", 503);
+  if (path == "/api/v1/status") co_return json(engine_.status());
+  if (path == "/api/v1/services") {
+    if (selector.name.empty()) co_return json(engine_.status()["services"]);
+    co_return answer(engine_.service(selector));
+  }
+  if (path == "/api/v1/releases") co_return answer(engine_.releases(selector));
+  if (path == "/api/v1/explain") co_return answer(engine_.explain(selector));
+  if (path == "/api/v1/ready") co_return json(engine_.readiness());
+  if (path == "/api/v1/alerts") {
+    Json data = Json::object().set("alerts", engine_.alerts());
+    co_return json(Json::object().set("status", "success").set("data", std::move(data)));
+  }
+  constexpr std::string_view kOperation = "/api/v1/operations/";
+  if (path.starts_with(kOperation)) co_return answer(co_await engine_.operation(path.substr(kOperation.size())));
+  if (path == "/api/v1/operations" || path == "/api/v1/decisions" || path == "/api/v1/deployments") {
+    auto filter = filter_of(request);
+    if (!filter) co_return failure(filter.error());
+    if (path == "/api/v1/operations") co_return answer(co_await engine_.operations(*filter));
+    if (path == "/api/v1/decisions") co_return answer(co_await engine_.decisions(*filter));
+    co_return answer(co_await engine_.deployments(*filter));
+  }
+  co_return failure(Error(Errc::not_found, "there is nothing at " + printable(cut(path, 128)))
+                        .try_next("see /api/v1/status, /metrics, /-/healthy and /-/ready"));
+}
+
+asio::awaitable<ServerResponse> Api::mutate(ServerRequest request, std::string principal) {
+  const std::string& path = request.path;
+  if (path == "/-/reload") {
+    auto done = co_await reload_();
+    if (!done) co_return failure(done.error());
+    co_return json(Json::object().set("message", "the configuration was taken"));
+  }
+  auto body = body_of(request, {"service", "environment", "to", "release", "reason", "emergency", "dry_run", "force", "lenient", "duration", "standing"});
+  if (!body) co_return failure(body.error());
+  const Json& b = *body;
+  const engine::ServiceSelector selector{b["service"].string_or(""), b["environment"].string_or("")};
+  const std::string reason = b["reason"].string_or("");
+  if (path == "/api/v1/rollback") {
+    engine::RollbackCommand command;
+    command.service = selector;
+    command.to = b["to"].string_or("");
+    command.reason = reason;
+    command.principal = principal;
+    command.emergency = b["emergency"].bool_or(false);
+    command.dry_run = b["dry_run"].bool_or(false);
+    command.force = b["force"].bool_or(false);
+    command.lenient = b["lenient"].bool_or(false);
+    co_return command_response(co_await engine_.rollback(std::move(command)));
+  }
+  if (path == "/api/v1/deploy") {
+    engine::DeployCommand command;
+    command.service = selector;
+    command.release = b["release"].string_or("");
+    command.reason = reason;
+    command.principal = principal;
+    command.force = b["force"].bool_or(false);
+    co_return command_response(co_await engine_.deploy(std::move(command)));
+  }
+  if (path == "/api/v1/suspend") {
+    Duration length = kSuspensionDefault;
+    if (b.has("duration")) {
+      auto parsed = parse_duration(b["duration"].string_or(""));
+      if (!parsed) co_return failure(parsed.error());
+      length = *parsed;
+    }
+    co_return answer(engine_.suspend(selector, length, reason, principal));
+  }
+  if (path == "/api/v1/resume") co_return answer(engine_.unsuspend(selector, principal));
+  if (path == "/api/v1/acknowledge") co_return answer(engine_.acknowledge(selector, principal));
+  if (path == "/api/v1/mark") {
+    const auto standing = standing_from(b["standing"].string_or(""));
+    if (!standing) co_return failure(Error(Errc::invalid_argument, "standing must be candidate, good, bad, revoked or unknown"));
+    co_return answer(engine_.mark(selector, b["release"].string_or(""), *standing, reason, principal));
+  }
+  co_return failure(Error(Errc::not_found, "there is nothing to change at " + printable(cut(path, 128))));
+}
+
+}  // namespace rollbackd::api

@@ -1,0 +1,393 @@
+#include "cli/rollbackctl.hpp"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <thread>
+
+#include "base/text.hpp"
+#include "base/time.hpp"
+#include "cli/client.hpp"
+#include "cli/load.hpp"
+#include "cli/render.hpp"
+#include "engine/commands.hpp"
+
+namespace rollbackd::cli {
+
+namespace {
+
+using engine::ExitCode;
+
+constexpr Duration kPoll = 100ms;
+
+int code(ExitCode c) { return static_cast<int>(c); }
+
+/// What all commands share, as CLI11 fills it in.
+struct Options {
+  std::string url = "unix:/var/lib/rollbackd/rollbackd.sock";
+  std::string token_file, format = "table", config = "/etc/rollbackd/rollbackd.json";
+  std::string service, environment, release, to, reason, standing, duration, status, kind, rules_directory, wait_timeout = "15m";
+  std::vector<std::string> files;
+  int limit = 20;
+  bool emergency = false, dry_run = false, force = false, lenient = false, wait = false;
+};
+
+int fail(const Error& error, ExitCode exit_code = ExitCode::other) {
+  std::fprintf(stderr, "rollbackctl: %s\n", printable(error.what).c_str());
+  if (!error.why.empty()) std::fprintf(stderr, "  why: %s\n", printable(error.why).c_str());
+  if (!error.next_step.empty()) std::fprintf(stderr, "  next: %s\n", printable(error.next_step).c_str());
+  return code(error.code == Errc::unavailable ? ExitCode::unreachable : exit_code);
+}
+
+Result<Client> connect(const Options& options) {
+  std::string token;
+  if (!options.token_file.empty()) {
+    auto text = read_file(options.token_file, 4096);
+    if (!text) return text.error();
+    token = std::string(trim(*text));
+  }
+  return Client::open(options.url, token);
+}
+
+void print(const Options& options, const Json& json, const std::function<std::string(const Json&)>& table) {
+  const std::string text = options.format == "json" ? json.pretty() + "\n" : table(json);
+  std::fputs(text.c_str(), stdout);
+}
+
+/// An error answer's exit code: the API tells the commands' own, everything else is "other".
+int print_error(const Options& options, const Answer& answer) {
+  if (options.format == "json") {
+    std::fprintf(stdout, "%s\n", answer.body.pretty().c_str());
+  } else {
+    std::fputs(render_error(answer.body).c_str(), stderr);
+  }
+  return code(answer.status == 404 ? ExitCode::other : ExitCode::other);
+}
+
+int show(const Options& options, const std::string& path, const std::map<std::string, std::string>& query,
+         const std::function<std::string(const Json&)>& table) {
+  auto client = connect(options);
+  if (!client) return fail(client.error());
+  auto answer = client->get(path, query);
+  if (!answer) return fail(answer.error());
+  if (answer->status != 200) return print_error(options, *answer);
+  print(options, answer->body, table);
+  return 0;
+}
+
+/// A mutation without an operation of its own: suspend, resume, mark, reload.
+int change(const Options& options, const std::string& path, const Json& body) {
+  auto client = connect(options);
+  if (!client) return fail(client.error());
+  auto answer = client->post(path, body);
+  if (!answer) return fail(answer.error());
+  if (answer->status != 200) return print_error(options, *answer);
+  print(options, answer->body, [](const Json& j) { return j["message"].string_or("") + "\n"; });
+  return 0;
+}
+
+/// Asks for a missing --reason, but only where a person sits.
+bool need_reason(Options& options) {
+  if (!trim(options.reason).empty()) return true;
+  if (::isatty(STDIN_FILENO) == 0 || ::isatty(STDERR_FILENO) == 0) {
+    fail(Error(Errc::invalid_argument, "a reason is needed").try_next("add --reason \"...\""));
+    return false;
+  }
+  std::fputs("Reason: ", stderr);
+  std::getline(std::cin, options.reason);
+  if (!trim(options.reason).empty()) return true;
+  fail(Error(Errc::invalid_argument, "a reason is needed"));
+  return false;
+}
+
+/// Waits for an operation to end, showing its status on a terminal. Polls: the history is what remembers it.
+Result<Json> wait_for_operation(Client& client, const std::string& id, std::chrono::steady_clock::time_point until) {
+  std::string shown;
+  while (std::chrono::steady_clock::now() < until) {
+    auto answer = client.get("/api/v1/operations/" + id);
+    if (!answer) return answer.error();
+    // A row appears a moment after the operation was accepted.
+    const std::string status = answer->status == 200 ? answer->body["status"].string_or("") : "";
+    if (!status.empty() && status != shown && ::isatty(STDERR_FILENO) != 0) std::fprintf(stderr, "%s\n", status.c_str());
+    shown = status;
+    const auto known = operation_status_from(status);
+    if (known && is_terminal(*known)) return answer->body;
+    std::this_thread::sleep_for(kPoll);  // NOLINT: polling a daemon over HTTP, there is no event to wait for
+  }
+  return Error(Errc::timed_out, "the operation did not end in time").because("operation " + id).try_next("look with: rollbackctl history");
+}
+
+/// Waits until a deployed release is judged: good, rolled back, or held.
+int wait_for_verdict(const Options& options, Client& client, const std::string& release, std::chrono::steady_clock::time_point until) {
+  while (std::chrono::steady_clock::now() < until) {
+    auto row = client.get("/api/v1/services", {{"service", options.service}, {"environment", options.environment}});
+    if (!row) return fail(row.error());
+    auto ledger = client.get("/api/v1/releases", {{"service", options.service}, {"environment", options.environment}});
+    if (!ledger) return fail(ledger.error());
+    std::string standing;
+    for (const Json& r : ledger->body["releases"].elements())
+      if (r["release"].string_or("") == release) standing = r["standing"].string_or("");
+    const bool live = row->body["release"].string_or("") == release;
+    if (live && standing == "good") {
+      std::printf("%s is good\n", release.c_str());
+      return 0;
+    }
+    if (!live && row->body["phase"].string_or("") != "operating") {
+      std::printf("%s was rolled back: %s runs\n", release.c_str(), row->body["release"].string_or("").c_str());
+      return code(ExitCode::deployment_rolled_back);
+    }
+    if (row->body["phase"].string_or("") == "held") {
+      std::printf("held: %s\n", printable(row->body["decision"]["reason"].string_or("")).c_str());
+      return code(ExitCode::held);
+    }
+    std::this_thread::sleep_for(kPoll);  // NOLINT: polling a daemon over HTTP
+  }
+  std::printf("%s is not decided yet\n", release.c_str());
+  return code(ExitCode::not_decided);
+}
+
+int start_operation(Options& options, const std::string& path, Json body, OperationKind kind) {
+  auto timeout = parse_duration(options.wait_timeout);
+  if (!timeout) return fail(timeout.error());
+  const auto until = std::chrono::steady_clock::now() + *timeout;
+  auto client = connect(options);
+  if (!client) return fail(client.error());
+  auto answer = client->post(path, body);
+  if (!answer) return fail(answer.error());
+  if (!answer->body.has("exit_code")) return print_error(options, *answer);
+  const int accepted = static_cast<int>(answer->body["exit_code"].int_or(1));
+  const std::string id = answer->body["operation"].string_or("");
+  if (accepted != 0 || !options.wait || id.empty()) {
+    print(options, answer->body, render_command);
+    return accepted;
+  }
+  auto ended = wait_for_operation(*client, id, until);
+  if (!ended) return fail(ended.error(), ExitCode::outcome_unknown);
+  print(options, *ended, [](const Json& row) { return render_operations(Json(Json::Array{row})); });
+  const auto status = operation_status_from((*ended)["status"].string_or("")).value_or(OperationStatus::unknown);
+  const ExitCode outcome = engine::exit_code_of(kind, status);
+  if (kind == OperationKind::deploy && outcome == ExitCode::success) return wait_for_verdict(options, *client, options.release, until);
+  return code(outcome);
+}
+
+int check_config(const Options& options, bool rules_only) {
+  std::vector<config::Problem> problems;
+  std::size_t rules = 0, services = 0;
+  if (rules_only) {
+    for (const auto& pattern : options.files) {
+      const auto files = expand_glob(pattern);
+      if (files.empty()) return fail(Error(Errc::not_found, "there is no file " + pattern));
+      for (const auto& file : files) {
+        auto text = read_file(file);
+        if (!text) return fail(text.error());
+        for (const auto& group : rules::parse_groups(*text, file, std::nullopt, problems)) rules += group.rules.size();
+      }
+    }
+  } else {
+    const std::string path = options.files.empty() ? options.config : options.files.front();
+    const std::string directory = options.rules_directory.empty() ? default_rules_directory() : options.rules_directory;
+    const Configuration configuration = load_configuration(path, directory);
+    problems = configuration.problems;
+    services = configuration.loaded.settings.services.size();
+    for (const auto& group : configuration.groups) rules += group.rules.size();
+  }
+  int errors = 0, warnings = 0;
+  Json list = Json::array();
+  for (const auto& problem : problems) {
+    (problem.warning ? warnings : errors) += 1;
+    Json p;
+    p.set("file", problem.file).set("line", problem.position.line).set("column", problem.position.column).set("what", problem.what);
+    p.set("remedy", problem.remedy).set("warning", problem.warning);
+    list.push(std::move(p));
+    if (options.format != "json") std::fprintf(stderr, "%s%s\n", problem.warning ? "warning: " : "", printable(problem.text()).c_str());
+  }
+  if (options.format == "json") {
+    Json out;
+    out.set("ok", errors == 0).set("rules", rules).set("services", services).set("problems", std::move(list));
+    std::printf("%s\n", out.pretty().c_str());
+  } else if (errors == 0) {
+    std::printf("%s: %zu services, %zu rules, %d warnings\n", "ok", services, rules, warnings);
+  }
+  return errors == 0 ? 0 : 1;
+}
+
+int show_config(const Options& options) {
+  const std::string directory = options.rules_directory.empty() ? default_rules_directory() : options.rules_directory;
+  const Configuration configuration = load_configuration(options.config, directory);
+  for (const auto& problem : configuration.problems) std::fprintf(stderr, "%s\n", printable(problem.text()).c_str());
+  const auto origin_text = [](const config::Origin& o) { return o.file.empty() ? std::string("default") : o.file + ":" + std::to_string(o.line); };
+  if (options.format == "json") {
+    Json rows = Json::array();
+    for (const auto& shown : configuration.loaded.shown)
+      rows.push(Json::object().set("setting", shown.path).set("value", shown.value).set("origin", origin_text(shown.origin)));
+    std::printf("%s\n", rows.pretty().c_str());
+  } else {
+    Table table({"SETTING", "VALUE", "FROM"});
+    for (const auto& shown : configuration.loaded.shown) table.row({shown.path, shown.value, origin_text(shown.origin)});
+    std::fputs(table.text().c_str(), stdout);
+  }
+  return configuration.ok() ? 0 : 1;
+}
+
+Json service_body(const Options& options) {
+  Json body = Json::object();
+  body.set("service", options.service);
+  if (!options.environment.empty()) body.set("environment", options.environment);
+  return body;
+}
+
+void add_service(CLI::App* app, Options& o, bool required) {
+  auto* service = app->add_option("service", o.service, "Name of the service");
+  if (required) service->required();
+  app->add_option("--env,-e", o.environment, "Environment, when the service runs in several");
+}
+
+}  // namespace
+
+int rollbackctl(int argc, char** argv) {
+  Options o;
+  if (const char* url = std::getenv("ROLLBACKD_URL")) o.url = url;  // NOLINT(concurrency-mt-unsafe): one thread
+  CLI::App app("rollbackctl asks rollbackd how services stand, and tells it what to do.\n"
+               "Exit codes: 0 success, 1 usage or other, 2 verification failed, 3 daemon unreachable, 5 outcome unknown, 40 version not found,\n"
+               "41 refused by a guard, 43 step failed, 46 already there, 47 dry run found a problem, 50 deployment rolled back, 51 held, 52 not decided.",
+               "rollbackctl");
+  app.set_version_flag("--version", std::string("rollbackctl ") + ROLLBACKD_VERSION);
+  app.add_option("--url", o.url, "The daemon: http://HOST:PORT or unix:PATH (environment: ROLLBACKD_URL)")->capture_default_str();
+  app.add_option("--token-file", o.token_file, "File with a token, for changes over TCP");
+  app.add_option("--format", o.format, "table or json")->check(CLI::IsMember({"table", "json"}))->capture_default_str();
+  app.require_subcommand(1);
+  app.fallthrough();
+  int result = 0;
+
+  auto* status = app.add_subcommand("status", "How every service stands; the first column says whether it is protected");
+  status->callback([&] { result = show(o, "/api/v1/status", {}, render_status); });
+
+  auto* ready = app.add_subcommand("ready", "Whether each service could be rolled back now, and why not");
+  ready->callback([&] { result = show(o, "/api/v1/ready", {}, render_ready); });
+
+  auto* releases = app.add_subcommand("releases", "The ledger of a service: its releases and their standing");
+  add_service(releases, o, true);
+  releases->callback([&] { result = show(o, "/api/v1/releases", {{"service", o.service}, {"environment", o.environment}}, render_releases); });
+
+  auto* explain = app.add_subcommand("explain", "Why a service was rolled back, or why not");
+  add_service(explain, o, true);
+  explain->callback([&] { result = show(o, "/api/v1/explain", {{"service", o.service}, {"environment", o.environment}}, render_explain); });
+
+  auto* history = app.add_subcommand("history", "Operations of the past, newest first");
+  add_service(history, o, false);
+  history->add_option("--limit", o.limit, "How many")->check(CLI::Range(1, 1000))->capture_default_str();
+  history->add_option("--status", o.status, "Only those that ended so");
+  history->add_option("--kind", o.kind, "Only this kind: rollback, deploy, ...");
+  history->callback([&] {
+    result = show(o, "/api/v1/operations",
+                  {{"service", o.service}, {"environment", o.environment}, {"status", o.status}, {"kind", o.kind}, {"limit", std::to_string(o.limit)}},
+                  render_operations);
+  });
+
+  auto* rollback = app.add_subcommand("rollback", "Put a release back");
+  add_service(rollback, o, true);
+  rollback->add_option("--to", o.to, "Release to go to; default: the newest good one before the live one");
+  rollback->add_option("--reason", o.reason, "Why; recorded");
+  rollback->add_flag("--emergency", o.emergency, "The short deadline");
+  rollback->add_flag("--dry-run", o.dry_run, "Show the steps and what every guard says; change nothing");
+  rollback->add_flag("--force", o.force, "Pass over the guards that a person may");
+  rollback->add_flag("--lenient", o.lenient, "Pass over windows, locks and dependencies");
+  rollback->add_flag("--wait", o.wait, "Wait until it has ended; the exit code tells how");
+  rollback->add_option("--timeout", o.wait_timeout, "How long to wait")->capture_default_str();
+  rollback->callback([&] {
+    if (!need_reason(o)) {
+      result = 1;
+      return;
+    }
+    Json body = service_body(o);
+    body.set("reason", o.reason).set("emergency", o.emergency).set("dry_run", o.dry_run).set("force", o.force).set("lenient", o.lenient);
+    if (!o.to.empty()) body.set("to", o.to);
+    result = start_operation(o, "/api/v1/rollback", std::move(body), OperationKind::rollback);
+  });
+
+  auto* deploy = app.add_subcommand("deploy", "Switch to a release and watch it; with --wait until it is good, rolled back or held");
+  add_service(deploy, o, true);
+  deploy->add_option("release", o.release, "Release id, a directory of the releases directory")->required();
+  deploy->add_option("--reason", o.reason, "Why; recorded");
+  deploy->add_flag("--force", o.force, "Deploy it though it is marked bad");
+  deploy->add_flag("--wait", o.wait, "Wait for the verdict");
+  deploy->add_option("--timeout", o.wait_timeout, "How long to wait")->capture_default_str();
+  deploy->callback([&] {
+    Json body = service_body(o);
+    body.set("release", o.release).set("reason", o.reason).set("force", o.force);
+    result = start_operation(o, "/api/v1/deploy", std::move(body), OperationKind::deploy);
+  });
+
+  auto* suspend = app.add_subcommand("suspend", "Tell rollbackd not to act on a service for a time");
+  add_service(suspend, o, true);
+  suspend->add_option("--for", o.duration, "How long")->default_str("4h");
+  suspend->add_option("--reason", o.reason, "Why; recorded");
+  suspend->callback([&] {
+    if (!need_reason(o)) {
+      result = 1;
+      return;
+    }
+    Json body = service_body(o);
+    body.set("reason", o.reason);
+    if (!o.duration.empty()) body.set("duration", o.duration);
+    result = change(o, "/api/v1/suspend", body);
+  });
+
+  auto* resume = app.add_subcommand("resume", "Let rollbackd act on a service again");
+  add_service(resume, o, true);
+  resume->callback([&] { result = change(o, "/api/v1/resume", service_body(o)); });
+
+  auto* acknowledge = app.add_subcommand("acknowledge", "Close a service's open incident: a person has looked");
+  add_service(acknowledge, o, true);
+  acknowledge->callback([&] { result = change(o, "/api/v1/acknowledge", service_body(o)); });
+
+  auto* mark = app.add_subcommand("mark", "Give a release a standing: rollbackctl mark good SERVICE RELEASE --reason ...");
+  mark->add_option("standing", o.standing, "good, bad, revoked, candidate or unknown")
+      ->required()
+      ->check(CLI::IsMember({"good", "bad", "revoked", "candidate", "unknown"}));
+  add_service(mark, o, true);
+  mark->add_option("release", o.release, "Release id")->required();
+  mark->add_option("--reason", o.reason, "Why; recorded");
+  mark->callback([&] {
+    if (!need_reason(o)) {
+      result = 1;
+      return;
+    }
+    Json body = service_body(o);
+    body.set("release", o.release).set("standing", o.standing).set("reason", o.reason);
+    result = change(o, "/api/v1/mark", body);
+  });
+
+  auto* reload = app.add_subcommand("reload", "Let the daemon read its configuration again (the same as SIGHUP)");
+  reload->callback([&] { result = change(o, "/-/reload", Json::object()); });
+
+  auto* check = app.add_subcommand("check", "Check files without a daemon");
+  check->require_subcommand(1);
+  auto* check_cfg = check->add_subcommand("config", "Configuration, services.d and rules: every error at once");
+  check_cfg->add_option("file", o.files, "Main configuration file")->default_str(o.config);
+  check_cfg->add_option("--rules-directory", o.rules_directory, "Where the shipped packs are");
+  check_cfg->callback([&] { result = check_config(o, false); });
+  auto* check_rules = check->add_subcommand("rules", "Rule files in Prometheus's form");
+  check_rules->add_option("files", o.files, "Files or glob patterns")->required();
+  check_rules->callback([&] { result = check_config(o, true); });
+
+  auto* config = app.add_subcommand("config", "The configuration");
+  config->require_subcommand(1);
+  auto* config_show = config->add_subcommand("show", "Every setting with its value and where it comes from");
+  config_show->add_option("--config", o.config, "Main configuration file")->capture_default_str();
+  config_show->add_option("--rules-directory", o.rules_directory, "Where the shipped packs are");
+  config_show->callback([&] { result = show_config(o); });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 1;
+  }
+  return result;
+}
+
+}  // namespace rollbackd::cli

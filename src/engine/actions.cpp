@@ -1,0 +1,131 @@
+// Performs what the incident machine asks for, in its order: what must be on disk is on disk before what follows is begun.
+#include "base/log.hpp"
+#include "engine/engine.hpp"
+#include "engine/service.hpp"
+#include "ledger/ledger.hpp"
+
+namespace rollbackd::engine {
+
+namespace asio = boost::asio;
+
+namespace {
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+}  // namespace
+
+void Service::queue(std::vector<Action> actions) {
+  const ClockReading clock = engine_.clock_.read();
+  for (Action& action : actions) {
+    // An epoch begins at once: the next batch must already fall into it.
+    if (const auto* begin = std::get_if<action::BeginEpoch>(&action)) {
+      health_.begin_epoch(begin->at);
+      timing_ = Timing{};
+      const auto judgement = engine_.judge_.begin_epoch(key(), begin->at);
+      engine_.deliver(judgement);
+      const std::uint64_t number = incident_->state().epoch.number;
+      verify_task_.cancel();
+      identity_task_.cancel();
+      // An operation of kind rollback verifies by itself; every other switch is verified here.
+      if (operating_.empty() || !incident_->state().epoch.by_rollback)
+        verify_task_ = spawn(engine_.executor_, shared_from_this(), verify_epoch(number));
+      if (!manager_ && !settings_.identity.url.empty())
+        identity_task_ = spawn(engine_.executor_, shared_from_this(), watch_identity(number));
+      continue;
+    }
+    Queued queued{std::move(action), {}};
+    if (std::holds_alternative<action::Persist>(queued.action)) queued.state = incident_->state().to_json(clock);
+    if (std::holds_alternative<action::Reprobe>(queued.action)) timing_.reaction = engine_.clock_.now();
+    actions_.push_back(std::move(queued));
+  }
+  if (performing_ || actions_.empty()) return;
+  performing_ = true;
+  spawn(engine_.executor_, shared_from_this(), perform_queue());
+}
+
+asio::awaitable<void> Service::perform_queue() {
+  const auto self = shared_from_this();
+  while (!actions_.empty()) {
+    Queued next = std::move(actions_.front());
+    actions_.pop_front();
+    co_await perform(std::move(next.action), std::move(next.state));
+  }
+  performing_ = false;
+}
+
+asio::awaitable<void> Service::perform(Action action, Json state) {
+  if (std::holds_alternative<action::Persist>(action)) {
+    co_await persist(std::move(state));
+    co_return;
+  }
+  std::visit(
+      Overloaded{
+          [](action::Persist&) {},
+          [](action::BeginEpoch&) {},
+          [this](action::Reprobe& wanted) { spawn(engine_.executor_, shared_from_this(), engine_.second_opinion(shared_from_this(), wanted)); },
+          [this](action::Record& record) {
+            Decision& decision = record.decision;
+            timing_.decided = engine_.clock_.now();
+            decision.timing = timing_.to_json();
+            log::info("decision", {{"service", key().text()},
+                                   {"decision", to_string(decision.kind)},
+                                   {"release", decision.release},
+                                   {"target", decision.target},
+                                   {"reason", decision.reason}});
+            engine_.history_->add(decision);
+            if (engine_.hooks_.decided) engine_.hooks_.decided(decision);
+            if (engine_.hooks_.detected && timing_.seen && timing_.reaction)
+              engine_.hooks_.detected(key(), *timing_.reaction - *timing_.seen);
+            recent_.push_back(decision);
+            if (recent_.size() > kRecentMax) recent_.pop_front();
+            if (decision.kind != DecisionKind::rollback) timing_ = Timing{};
+          },
+          [this](action::Notify& notify) { engine_.notify(std::move(notify.notification)); },
+          [this](action::Operate& operate_) {
+            spawn(engine_.executor_, shared_from_this(), operate(std::move(operate_.request)));
+          },
+          [this](action::Arm& wanted) { spawn(engine_.executor_, shared_from_this(), arm(wanted.release)); },
+          [this](action::MarkBadOnDisk& mark) {
+            auto task = [](std::shared_ptr<Service> self, action::MarkBadOnDisk m) -> asio::awaitable<void> {
+              auto done = co_await self->driver_->mark_bad(m.release, m.reason);
+              if (!done) log::warning("cannot leave a BAD_RELEASE file", {{"service", self->key().text()}, {"error", done.error().text()}});
+            };
+            spawn(engine_.executor_, shared_from_this(), task(shared_from_this(), std::move(mark)));
+          },
+          [this](action::IncidentClosed& closed) {
+            log::info("incident closed", {{"service", key().text()}, {"incident", closed.incident.id}, {"how", closed.how}});
+          },
+      },
+      action);
+}
+
+asio::awaitable<void> Service::persist(Json state) {
+  if (!state_file_) co_return;
+  // The state as it stood when the machine asked: what comes after has its own Persist behind this one.
+  auto write = [this, state = std::move(state), clock = engine_.clock_.read()]() -> Result<> {
+    auto parsed = ServiceState::from_json(state, clock);
+    if (!parsed) return parsed.error();
+    return state_file_->write_state(*parsed, clock);
+  };
+  const Result<> written = co_await engine_.writer_.run(std::move(write));
+  if (written) co_return;
+  log::error("the state file cannot be written", {{"service", key().text()}, {"error", written.error().text()}});
+  deliver(event::StateUntrusted{written.error().text()});
+}
+
+asio::awaitable<void> Service::arm(std::string release) {
+  const auto self = shared_from_this();
+  const LedgerEntry* entry = ledger::find(incident_->state(), release);
+  TargetFacts facts = co_await driver_->arm(release, entry ? entry->release.digest : "");
+  std::string digest;
+  if (facts.intact) {
+    auto hashed = co_await driver_->digest(release);  // Kept from arming: no second read of the files.
+    if (hashed) digest = *hashed;
+  }
+  armed_ = facts;
+  if (!facts.intact) log::warning("a rollback is not ready", {{"service", key().text()}, {"release", release}, {"why", facts.why}});
+  deliver(event::TargetHashed{facts, digest});
+}
+
+}  // namespace rollbackd::engine

@@ -1,0 +1,147 @@
+// The shell around the pure core: delivers events, performs actions, recovers at start. Everything here runs on the reactor's thread.
+// Flow: checks -> [engine] -> judge -> incident -> [engine] -> drivers, record, notify.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "config/settings.hpp"
+#include "decision/incident.hpp"
+#include "engine/commands.hpp"
+#include "io/clock.hpp"
+#include "io/worker.hpp"
+#include "notify/outbox.hpp"
+#include "record/history.hpp"
+#include "record/state_file.hpp"
+#include "rules/judge.hpp"
+
+namespace rollbackd::engine {
+
+class Service;
+
+struct EngineOptions {
+  std::string program;   ///< path of the rollbackd binary, for keepers
+  std::string node;      ///< host name, written into records
+  bool offline = false;  ///< no rules judge, nothing acts by itself: for `rollbackd rollback --offline`
+};
+
+/// What ended, for the metrics room. Called on the reactor.
+struct Hooks {
+  std::function<void(const record::OperationRow&)> operation_ended;
+  std::function<void(const Decision&)> decided;
+  std::function<void(const ServiceKey&, Duration)> detected;  ///< from the first failing probe's begin to the settled decision
+  std::function<void(const ServiceKey&, const std::string& test, bool passed)> tested;
+};
+
+class Engine {
+ public:
+  Engine(boost::asio::any_io_executor executor, config::Settings settings, rules::Groups groups, EngineOptions options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  void set_hooks(Hooks hooks) { hooks_ = std::move(hooks); }
+
+  /// Opens the state files, recovers what was under way, attaches to the services and starts to watch.
+  /// @return `conflict` when another daemon holds the state directory; other trouble is that of one service, is shown and holds it alone
+  boost::asio::awaitable<Result<>> start();
+  /// Runs until cancelled. In-flight operations are left to the recovery of the next start, at a record boundary where that is possible.
+  boost::asio::awaitable<void> run();
+  /// Stops checks and watchers and writes what is queued; after it the engine may be destroyed.
+  boost::asio::awaitable<void> stop();
+
+  /// Takes a new configuration whole or not at all.
+  /// @return `refused` when it changes what only a restart can change (state directory, addresses, a service's driver or manager)
+  boost::asio::awaitable<Result<>> reload(config::Settings settings, rules::Groups groups);
+
+  // ---- Commands: see commands.hpp. All check their arguments; errors carry the exit code's meaning in their code. ----
+  boost::asio::awaitable<Result<CommandAnswer>> rollback(RollbackCommand command);
+  boost::asio::awaitable<Result<CommandAnswer>> deploy(DeployCommand command);
+  Result<Json> suspend(const ServiceSelector& selector, Duration length, std::string reason, std::string principal);
+  Result<Json> unsuspend(const ServiceSelector& selector, std::string principal);
+  Result<Json> mark(const ServiceSelector& selector, std::string release, Standing standing, std::string reason, std::string principal);
+  Result<Json> acknowledge(const ServiceSelector& selector, std::string principal);
+
+  // ---- Views, as JSON for the API ----
+  Json status() const;                                     ///< the daemon and one row a service
+  Result<Json> service(const ServiceSelector&) const;      ///< everything about one
+  Result<Json> releases(const ServiceSelector&) const;     ///< its ledger, with the choice that would be made
+  Result<Json> explain(const ServiceSelector&) const;      ///< why, or why not
+  Json alerts() const;
+  Json readiness() const;                                  ///< `ready` a service, with the reason
+  boost::asio::awaitable<Result<Json>> operations(record::HistoryFilter filter);
+  boost::asio::awaitable<Result<Json>> decisions(record::HistoryFilter filter);
+  boost::asio::awaitable<Result<Json>> deployments(record::HistoryFilter filter);
+  boost::asio::awaitable<Result<Json>> operation(std::string id);
+
+  // ---- Plain numbers for the metrics room ----
+  struct ServiceNumbers {
+    ServiceKey service;
+    bool ready = false;
+    std::string ready_reason;
+    std::vector<std::pair<std::string, std::string>> releases;  ///< id, standing
+    std::string live;
+    struct Check {
+      std::string name, type;
+      std::uint64_t ok = 0, failed = 0, unobserved = 0, late = 0;
+    };
+    std::vector<Check> checks;
+    int blind_rules = 0;
+  };
+  std::vector<ServiceNumbers> numbers() const;
+  const rules::Judge& judge() const { return judge_; }
+  const notify::OutboxCounters& outbox_counters() const { return outbox_->counters(); }
+  const record::History& history() const { return *history_; }
+  record::History& history() { return *history_; }
+  const config::Settings& settings() const { return settings_; }
+  double reactor_lag_seconds() const { return reactor_lag_seconds_; }
+  bool started() const { return started_; }
+  std::uint64_t reloads_failed = 0, reloads_ok = 0;
+  std::string last_reload_error;
+
+ private:
+  friend class Service;
+  void on_batch(Batch batch);                      // from every check
+  void deliver(const Judgement& judgement);  // to the incidents concerned
+  void on_due();
+  void arm_due();
+  void notice_gap(Instant now);
+  boost::asio::awaitable<void> heartbeat();
+  boost::asio::awaitable<void> second_opinion(std::shared_ptr<Service> asker, action::Reprobe wanted);
+  ObserverFacts observer(Instant now) const;
+  void notify(Notification notification);
+  Result<std::shared_ptr<Service>> find(const ServiceSelector& selector) const;
+  boost::asio::awaitable<Result<>> add_service(config::ServiceSettings settings);
+
+  boost::asio::any_io_executor executor_;
+  config::Settings settings_;
+  EngineOptions options_;
+  Hooks hooks_;
+  io::Clock clock_;
+  // The workers outlive everything that hands them work, so they stand first and are destroyed last.
+  io::Worker writer_{1}, steps_{1}, bulk_{1};
+  std::optional<record::DirectoryLock> lock_;
+  std::unique_ptr<record::History> history_;
+  std::unique_ptr<notify::Outbox> outbox_;
+  rules::Judge judge_;
+  rules::Groups groups_;
+  std::map<ServiceKey, std::shared_ptr<Service>> services_;
+  boost::asio::steady_timer due_timer_;
+  std::optional<Instant> due_at_;
+  Instant last_commit_, last_turn_, last_gap_end_;
+  std::string last_gap_why_;
+  double reactor_lag_seconds_ = 0;
+  bool started_ = false, stopping_ = false;
+  std::shared_ptr<int> alive_ = std::make_shared<int>(0);  ///< late completions ask whether we are still here
+};
+
+}  // namespace rollbackd::engine

@@ -1,0 +1,226 @@
+// Carries out one operation: the pure machine says what is next, this does it and answers.
+#include <boost/asio/steady_timer.hpp>
+
+#include "base/log.hpp"
+#include "engine/engine.hpp"
+#include "engine/service.hpp"
+#include "io/failpoint.hpp"
+#include "rollback/plan.hpp"
+
+namespace rollbackd::engine {
+
+namespace asio = boost::asio;
+
+namespace {
+
+/// The failpoint of a record is named after its phase: "record.intent.before", "record.intent.after", ...
+void failpoint([[maybe_unused]] const char* phase, [[maybe_unused]] const char* when) {
+#ifdef ROLLBACKD_FAILPOINTS
+  const std::string name = std::string("record.") + phase + "." + when;
+  ROLLBACKD_FAILPOINT(name.c_str());
+#endif
+}
+
+}  // namespace
+
+asio::awaitable<Result<Plan>> Service::plan_of(OperationRequest request, World& world) {
+  auto seen = co_await driver_->inspect();
+  if (!seen) co_return seen.error();
+  world = std::move(*seen);
+  if (manager_) {
+    auto process = co_await manager_->inspect();
+    if (process) world.process = *process;
+  }
+  auto steps = driver_->plan(world, request.to);
+  if (!steps) co_return steps.error();
+  if (manager_)
+    for (Step& step : manager_->plan()) steps->push_back(std::move(step));
+  co_return rollback::make_plan(request, world, std::move(*steps));
+}
+
+/// Starts an operation that has passed every guard.
+asio::awaitable<void> Service::operate(OperationRequest request) {
+  const auto self = shared_from_this();
+  ROLLBACKD_FAILPOINT("operate.decided");
+  operating_ = request.operation;
+  deliver(event::OperationBegan{request.operation, request.kind});
+  World world;
+  auto plan = co_await plan_of(request, world);
+  if (!plan) {
+    log::error("an operation cannot be planned",
+               {{"service", key().text()}, {"operation", request.operation}, {"error", plan.error().text()}});
+    record::OperationRow row;
+    row.request = request;
+    row.status = OperationStatus::abandoned;
+    row.begun = io::Clock::wall_now();
+    row.ended = row.begun;
+    row.detail = plan.error().text();
+    engine_.history_->add(row);
+    if (engine_.hooks_.operation_ended) engine_.hooks_.operation_ended(row);
+    operating_.clear();
+    event::OperationEnded ended;
+    ended.operation = request.operation;
+    ended.kind = request.kind;
+    ended.status = OperationStatus::abandoned;
+    ended.trigger = request.trigger;
+    ended.from = request.from;
+    ended.to = request.to;
+    ended.detail = plan.error().text();
+    deliver(std::move(ended));
+    co_return;
+  }
+  rollback::OperationOptions options;
+  options.node = engine_.options_.node;
+  options.deadline = request.mode == Mode::emergency ? settings_.policy.deadline_emergency : settings_.policy.deadline_standard;
+  options.deadline_step = settings_.policy.deadline_step;
+  options.verify = request.kind != OperationKind::deploy;
+  options.fence = incident_->state().fence;
+  const Instant now = engine_.clock_.now();
+  rollback::Operation operation(std::move(*plan), options, now);
+  rollback::Ask first = operation.begin(now);
+  co_await drive(std::move(operation), std::move(first), false);
+}
+
+asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::Ask ask, bool recovered) {
+  const auto self = shared_from_this();
+  const OperationRequest request = operation.plan().request;
+  operating_ = request.operation;
+  if (recovered) deliver(event::OperationBegan{request.operation, request.kind});
+  log::info("operation", {{"service", key().text()},
+                          {"operation", request.operation},
+                          {"kind", to_string(request.kind)},
+                          {"from", request.from},
+                          {"to", request.to},
+                          {"reason", request.reason}});
+
+  record::OperationRow row;
+  row.request = request;
+  row.status = OperationStatus::running;
+  const ClockReading reading = engine_.clock_.read();
+  const auto wall = [&reading](Instant t) { return Instant(reading.to_stamp(t).wall_ns); };
+  row.begun = wall(operation.record().begun);
+  row.attempt = operation.record().attempt;
+  engine_.history_->add(row);
+
+  std::optional<rollback::Finish> finish;
+  while (!finish) {
+    rollback::Answer answer = rollback::DeadlinePassed{};
+    if (auto* write = std::get_if<rollback::WriteRecord>(&ask)) {
+      failpoint(to_string(write->record.phase), "before");
+      auto work = [this, record = write->record, clock = engine_.clock_.read()] { return state_file_->write_record(record, clock); };
+      const Result<> written = co_await engine_.writer_.run(std::move(work));
+      failpoint(to_string(write->record.phase), "after");
+      if (!written) log::error("an operation's record cannot be written", {{"service", key().text()}, {"error", written.error().text()}});
+      answer = rollback::RecordOnDisk{written.has_value(), written ? "" : written.error().text()};
+    } else if (auto* run = std::get_if<rollback::RunStep>(&ask)) {
+      const Instant begun = engine_.clock_.now();
+      Outcome outcome;
+      if (run->step.action == "switch" || run->step.driver == component().driver) {
+        outcome = co_await driver_->run(run->step, run->deadline);
+      } else {
+        outcome = co_await manager_->run(run->step, run->deadline);
+      }
+      const Instant ended = engine_.clock_.now();
+      engine_.history_->add(record::StepRow{run->step, outcome, wall(begun), ended - begun});
+      if (run->step.action == "switch" && outcome.ok()) {
+        event::Switched switched;
+        switched.release = request.to;
+        switched.at = ended;
+        switched.announced = request.kind == OperationKind::deploy;
+        switched.by_rollback = request.kind == OperationKind::rollback;
+        switched.operation = request.operation;
+        deliver(std::move(switched));
+        row.switched = wall(ended);
+      }
+      if (run->step.action == "restart" && outcome.ok()) {
+        // The manager tells of the new process too, perhaps a moment later; verification must not look at the old one.
+        auto process = co_await manager_->inspect();
+        if (process) process_ = *process;
+      }
+      if (!outcome.ok())
+        log::error("a step did not succeed", {{"service", key().text()},
+                                              {"operation", request.operation},
+                                              {"step", run->step.action},
+                                              {"status", to_string(outcome.status)},
+                                              {"error", outcome.error.text()}});
+      answer = rollback::StepEnded{std::move(outcome)};
+    } else if (auto* verify_ = std::get_if<rollback::Verify>(&ask)) {
+      row.status = OperationStatus::verifying;
+      engine_.history_->add(row);
+      const Instant switched = operation.record().switched.value_or(operation.record().begun);
+      answer = rollback::Verified{co_await verify(verify_->release, verify_->deadline, switched)};
+    } else {
+      finish = std::get<rollback::Finish>(ask);
+      break;
+    }
+    ask = operation.on(answer, engine_.clock_.now());
+  }
+  row.status = finish->status;
+  row.ended = wall(engine_.clock_.now());
+  if (operation.record().switched) row.switched = wall(*operation.record().switched);
+  row.attempt = operation.record().attempt;
+  row.detail = finish->detail;
+  row.failed_how = finish->failed_how;
+  row.phases = operation.phases();
+  engine_.history_->add(row);
+  if (engine_.hooks_.operation_ended) engine_.hooks_.operation_ended(row);
+  log::info("operation ended", {{"service", key().text()},
+                                {"operation", request.operation},
+                                {"status", to_string(finish->status)},
+                                {"detail", finish->detail}});
+  operating_.clear();
+  timing_ = Timing{};
+  event::OperationEnded ended;
+  ended.operation = request.operation;
+  ended.kind = request.kind;
+  ended.status = finish->status;
+  ended.trigger = request.trigger;
+  ended.from = request.from;
+  ended.to = request.to;
+  ended.failed_how = finish->failed_how;
+  ended.detail = finish->detail;
+  deliver(std::move(ended));
+  // Somebody may have deployed while we were at it: what the watcher was told to leave alone is looked at now.
+  auto world = co_await driver_->inspect();
+  if (world) on_link(drivers::LinkSeen{world->link, world->link_value, world->link_inode, world->live, engine_.clock_.now()});
+}
+
+asio::awaitable<rollback::VerificationVerdict> Service::verify(std::string release, Duration deadline, Instant switched) {
+  const Instant began = engine_.clock_.now();
+  auto results = co_await checks::run_tests(verify_context(release), deadline);
+  last_tests_ = results;
+  report_tests(results, began);
+  if (engine_.hooks_.tested)
+    for (const auto& result : results) engine_.hooks_.tested(key(), result.test, result.kind == rollback::TestResult::Kind::passed);
+
+  // The world itself, after the tests: what they saw must still be there.
+  using Kind = rollback::TestResult::Kind;
+  std::vector<rollback::TestResult> world_tests;
+  auto world = co_await driver_->inspect();
+  rollback::TestResult on_disk{"release_on_disk", Kind::unknown, world ? "" : world.error().text(), {}};
+  if (world) {
+    on_disk.kind = world->live == release ? Kind::passed : Kind::failed;
+    on_disk.detail = component().current + " leads to " + (world->live.empty() ? world->link_value : world->live);
+  }
+  world_tests.push_back(on_disk);
+  if (manager_) {
+    auto process = co_await manager_->inspect();
+    rollback::TestResult younger{"process_younger", Kind::unknown, process ? "" : process.error().text(), {}};
+    if (process && !process->running) {
+      younger.kind = Kind::failed;
+      younger.detail = "no process runs (" + process->last_exit + ")";
+    } else if (process && process->pid > 0) {
+      constexpr Duration kTick = 10ms;
+      younger.kind = process->started + kTick >= switched ? Kind::passed : Kind::failed;
+      younger.detail = "pid " + std::to_string(process->pid) +
+                       (younger.kind == Kind::passed ? " started after the switch" : " is older than the switch: it was not restarted");
+    } else if (process) {
+      younger.kind = Kind::passed;
+      younger.detail = "its manager says that it runs";
+    }
+    world_tests.push_back(younger);
+  }
+  co_return rollback::judge_verification(std::move(world_tests), std::move(results));
+}
+
+}  // namespace rollbackd::engine

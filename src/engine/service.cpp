@@ -1,0 +1,318 @@
+// A service's watchers: checks, link and process, and what they mean for its incident machine.
+#include "engine/service.hpp"
+
+#include "base/log.hpp"
+#include "engine/engine.hpp"
+#include "engine/spawn.hpp"
+#include "ledger/ledger.hpp"
+
+namespace rollbackd::engine {
+
+namespace asio = boost::asio;
+
+Json Timing::to_json() const {
+  Json out = Json::object();
+  const auto put = [&out](const char* name, const std::optional<Instant>& t) {
+    if (t) out.set(name, t->seconds());
+  };
+  put("seen", seen);
+  put("reaction", reaction);
+  put("settled", settled);
+  put("decided", decided);
+  return out;
+}
+
+Service::Service(Engine& engine, config::ServiceSettings settings) : engine_(engine), settings_(std::move(settings)) {
+  directory_ = engine_.settings_.state_directory + "/services/" + settings_.key.name + "." + settings_.key.environment;
+}
+
+Service::~Service() = default;
+
+std::size_t Service::health_checks() const {
+  std::size_t n = 0;
+  for (const auto& check : settings_.checks) n += check.type == config::CheckType::http;
+  return n;
+}
+
+std::shared_ptr<checks::Check> Service::check(const std::string& name) const {
+  for (const auto& check : checks_)
+    if (check->source().check == name) return check;
+  return nullptr;
+}
+
+std::shared_ptr<checks::Check> Service::canary() const {
+  const auto of_type = [this](config::CheckType type) -> std::shared_ptr<checks::Check> {
+    for (const auto& settings : settings_.checks)
+      if (settings.type == type) return check(settings.name);
+    return nullptr;
+  };
+  auto http = of_type(config::CheckType::http);
+  return http ? http : of_type(config::CheckType::process);
+}
+
+std::vector<Source> Service::sources() const {
+  std::vector<Source> out;
+  for (const auto& check : checks_) out.push_back(check->source());
+  // The verification tests are a source of their own: they speak some time after each switch and are repeated from then on.
+  Duration longest{};
+  for (const auto& test : settings_.verify) longest = std::max(longest, test.within + test.timeout);
+  out.push_back(Source{key(), "verify", {"verification_success"}, longest + 45s});
+  return out;
+}
+
+void Service::start_checks() {
+  std::uint64_t seed = LabelsHash{}(Labels{{"service", key().text()}});
+  for (const auto& settings : settings_.checks) {
+    checks::CheckContext context;
+    context.executor = engine_.executor_;
+    context.clock = &engine_.clock_;
+    context.service = key();
+    context.settings = settings;
+    context.sink = [&engine = engine_](Batch batch) { engine.on_batch(std::move(batch)); };
+    context.seed = seed++;
+    auto made = checks::make_check(std::move(context));
+    if (!made) {
+      log::error("cannot start a check", {{"service", key().text()}, {"check", settings.name}, {"error", made.error().text()}});
+      trouble_ = "check " + settings.name + ": " + made.error().text();
+      continue;
+    }
+    checks_.push_back(std::move(*made));
+  }
+  engine_.judge_.set_service(key(), sources(), engine_.clock_.now());
+  for (const auto& check : checks_) check_tasks_.push_back(spawn(engine_.executor_, check, check->run()));
+}
+
+void Service::stop_checks() {
+  for (const Task& task : check_tasks_) task.cancel();
+  check_tasks_.clear();
+  checks_.clear();
+}
+
+void Service::stop() {
+  stop_checks();
+  for (const Task& task : watch_tasks_) task.cancel();
+  watch_tasks_.clear();
+  verify_task_.cancel();
+  identity_task_.cancel();
+}
+
+void Service::watch() {
+  const auto self = shared_from_this();
+  auto links = driver_->watch([this](drivers::LinkSeen seen) { on_link(std::move(seen)); });
+  watch_tasks_.push_back(spawn(engine_.executor_, self, std::move(links)));
+  if (!manager_) return;
+  auto processes = manager_->watch([this](ProcessEvent event) { on_process(std::move(event)); });
+  watch_tasks_.push_back(spawn(engine_.executor_, self, std::move(processes)));
+}
+
+void Service::on_link(drivers::LinkSeen seen) {
+  // While an operation runs its own record says what `current` should be; its verification looks at the world again.
+  if (!operating_.empty() || !incident_) return;
+  const auto& epoch = incident_->state().epoch;
+  std::string trouble;
+  if (seen.link == World::Link::missing) trouble = component().current + " is missing";
+  if (seen.link == World::Link::not_a_link) trouble = component().current + " is not a symbolic link";
+  if (seen.link == World::Link::present && seen.live.empty())
+    trouble = component().current + " leads to \"" + seen.value + "\", outside " + component().releases;
+  if (trouble != link_trouble_) {
+    link_trouble_ = trouble;
+    if (!trouble.empty()) {
+      log::error("the live release is not known", {{"service", key().text()}, {"why", trouble}});
+      Notification page;
+      page.key = "link:" + key().text() + ":" + std::to_string(epoch.number) + ":" + seen.value;
+      page.service = key();
+      page.severity = Notification::Severity::page;
+      page.title = key().text() + ": the live release is not known";
+      page.text = trouble + ". Nothing is rolled back until it is a link to a release again.";
+      engine_.notify(std::move(page));
+    }
+  }
+  if (!trouble.empty() || seen.live == epoch.release) return;
+  auto release = driver_->describe(seen.live);
+  if (!release) {
+    log::error("cannot read a release", {{"service", key().text()}, {"release", seen.live}, {"error", release.error().text()}});
+    return;
+  }
+  incident_->enter_release(*release, seen.at);
+  log::info("outside deployment", {{"service", key().text()}, {"from", epoch.release}, {"to", seen.live}});
+  event::Switched switched;
+  switched.release = seen.live;
+  switched.at = seen.at;
+  deliver(std::move(switched));
+}
+
+void Service::on_process(ProcessEvent event) {
+  for (const auto& check : checks_) check->on_process(event);
+  World::Process now = process_.value_or(World::Process{});
+  switch (event.kind) {
+    case ProcessEvent::Kind::running:
+      now.running = true;
+      now.pid = event.pid;
+      now.started = event.started;
+      now.stopped_cleanly = false;
+      break;
+    case ProcessEvent::Kind::exited:
+      now.running = false;
+      now.stopped_cleanly = event.clean();
+      now.last_exit = event.detail;
+      break;
+    case ProcessEvent::Kind::start_failed:
+      now.running = false;
+      now.stopped_cleanly = false;
+      now.last_exit = event.detail;
+      break;
+    case ProcessEvent::Kind::lost: break;
+  }
+  process_ = now;
+  if (!incident_) return;
+  // A pid file's process has a start time in ticks of 10 ms, rounded down.
+  constexpr Duration kTick = 10ms;
+  if (event.kind == ProcessEvent::Kind::running && event.started + kTick > incident_->state().epoch.switched)
+    deliver(event::Started{event.started});
+  if (event.kind == ProcessEvent::Kind::exited || event.kind == ProcessEvent::Kind::start_failed) {
+    // The exit of a process older than the switch says nothing about the release that is live now.
+    const bool older = event.kind == ProcessEvent::Kind::exited && event.started + kTick < incident_->state().epoch.switched;
+    if (!older) deliver(event::Stopped{event.at, event.kind == ProcessEvent::Kind::exited && event.clean(), event.detail});
+  }
+}
+
+void Service::on_batch_health(const Batch& batch) {
+  if (!batch.healthy || !incident_) return;
+  const auto* settings = [&]() -> const config::CheckSettings* {
+    for (const auto& check : settings_.checks)
+      if (check.name == batch.check) return &check;
+    return nullptr;
+  }();
+  if (!settings || settings->type != config::CheckType::http) return;
+  if (health_.said(batch.check, *batch.healthy, batch.began)) deliver(event::CheckHealth{batch.check, *batch.healthy});
+}
+
+void Service::on_alert(const AlertChange& change) {
+  if (change.phase == AlertPhase::firing && change.action >= AlertAction::rollback && !timing_.reaction) timing_.seen = engine_.last_commit_;
+  deliver(event::Alert{change});
+}
+
+void Service::deliver(Event event) {
+  events_.push_back(std::move(event));
+  if (delivering_ || !incident_) return;  // The loop below, further up the stack, takes it.
+  delivering_ = true;
+  while (!events_.empty()) {
+    const Event next = std::move(events_.front());
+    events_.pop_front();
+    queue(incident_->on(next, engine_.clock_.now()));
+  }
+  delivering_ = false;
+  engine_.arm_due();
+}
+
+std::pair<bool, std::string> Service::ready() const {
+  if (!incident_) return {false, trouble_.empty() ? "not started" : trouble_};
+  if (!trouble_.empty()) return {false, trouble_};
+  if (!link_trouble_.empty()) return {false, link_trouble_};
+  if (!incident_->state_trusted()) return {false, "the state file cannot be written or read"};
+  if (settings_.automation == config::Automation::off) return {false, "automation is off"};
+  if (settings_.automation == config::Automation::observe) return {false, "automation is observe: it would only tell"};
+  if (incident_->state().suspension) return {false, "suspended: " + incident_->state().suspension->reason};
+  const auto choice = ledger::choose_target(incident_->state(), {});
+  if (!choice.target) return {false, "no good release to go back to"};
+  if (!armed_ || armed_->release != choice.target->id) return {false, "release " + choice.target->id + " is not armed yet"};
+  if (!armed_->intact) return {false, "release " + choice.target->id + ": " + armed_->why};
+  const auto view = incident_->view(engine_.clock_.now());
+  if (!view.blind_rules.empty()) return {true, "to " + choice.target->id + "; blind: " + view.blind_rules.front()};
+  return {true, "to " + choice.target->id};
+}
+
+checks::VerifyContext Service::verify_context(const std::string& release) const {
+  checks::VerifyContext context;
+  context.executor = engine_.executor_;
+  context.clock = &engine_.clock_;
+  context.settings = settings_;
+  context.release = release;
+  context.release_path = component().releases + "/" + release;
+  const std::weak_ptr<const Service> weak = weak_from_this();
+  context.healthy_since = [weak]() -> std::optional<Instant> {
+    const auto self = weak.lock();
+    if (!self) return std::nullopt;
+    return self->health_.healthy_since(self->health_checks(), self->manager_ ? self->process_ : std::nullopt);
+  };
+  context.process = [weak]() -> std::optional<World::Process> {
+    const auto self = weak.lock();
+    return self && self->manager_ ? self->process_ : std::nullopt;
+  };
+  return context;
+}
+
+void Service::report_tests(const std::vector<rollback::TestResult>& results, Instant began) {
+  Batch batch;
+  batch.service = key();
+  batch.check = "verify";
+  batch.began = began;
+  for (const auto& result : results) {
+    if (result.kind == rollback::TestResult::Kind::unknown) continue;  // It could not look: nothing is known.
+    const bool passed = result.kind == rollback::TestResult::Kind::passed;
+    batch.samples.push_back(Sample{Labels{{"__name__", "verification_success"},
+                                          {"service", key().name},
+                                          {"environment", key().environment},
+                                          {"check", "verify"},
+                                          {"test", result.test}},
+                                   passed ? 1.0 : 0.0, false});
+    if (!passed && batch.detail.empty()) batch.detail = result.test + ": " + result.detail;
+  }
+  if (batch.samples.empty() && !results.empty()) batch.unobserved = "no verification test could look";
+  engine_.on_batch(std::move(batch));
+}
+
+/// After a switch that no operation of ours verifies: runs the tests once the release has started, and repeats what they said so that silence
+/// means a broken watcher. The next switch cancels it.
+asio::awaitable<void> Service::verify_epoch(std::uint64_t epoch) {
+  const auto self = shared_from_this();
+  asio::steady_timer timer(engine_.executor_);
+  const auto current = [this, epoch] { return incident_->state().epoch.number == epoch; };
+  constexpr Duration kPoll = 50ms;
+  while (current() && !incident_->view(engine_.clock_.now()).started)
+    if (!co_await pause(timer, kPoll)) co_return;
+  if (!current()) co_return;
+  const Instant began = engine_.clock_.now();
+  auto results = co_await checks::run_tests(verify_context(incident_->state().epoch.release), settings_.policy.deadline_standard);
+  if (!current()) co_return;
+  last_tests_ = results;
+  if (engine_.hooks_.tested)
+    for (const auto& result : results) engine_.hooks_.tested(key(), result.test, result.kind == rollback::TestResult::Kind::passed);
+  constexpr Duration kRepeat = 15s;
+  while (current()) {
+    report_tests(results, began);
+    if (!co_await pause(timer, kRepeat)) co_return;
+  }
+}
+
+/// Where no service manager tells of a start: asks the running service itself until it reports the new release.
+asio::awaitable<void> Service::watch_identity(std::uint64_t epoch) {
+  const auto self = shared_from_this();
+  asio::steady_timer timer(engine_.executor_);
+  while (incident_->state().epoch.number == epoch && !incident_->view(engine_.clock_.now()).started) {
+    auto reported = co_await checks::fetch_identity(engine_.executor_, settings_.identity, 1s);
+    if (reported && *reported == incident_->state().epoch.release) {
+      deliver(event::Started{engine_.clock_.now()});
+      co_return;
+    }
+    if (!co_await pause(timer, 1s)) co_return;
+  }
+}
+
+void Service::reconfigure(config::ServiceSettings settings) {
+  stop_checks();
+  settings_ = settings;
+  incident_->set_settings(std::move(settings));
+  start_checks();
+  health_.begin_epoch(engine_.clock_.now());
+  if (process_ && process_->running) {
+    ProcessEvent event;
+    event.kind = ProcessEvent::Kind::running;
+    event.pid = process_->pid;
+    event.started = process_->started;
+    event.at = engine_.clock_.now();
+    for (const auto& check : checks_) check->on_process(event);
+  }
+}
+
+}  // namespace rollbackd::engine

@@ -1,0 +1,142 @@
+// One watched service in the shell: its incident machine, state file, driver, manager and checks, and the queue of actions between them.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checks/check.hpp"
+#include "checks/verify.hpp"
+#include "config/settings.hpp"
+#include "decision/incident.hpp"
+#include "drivers/driver.hpp"
+#include "engine/commands.hpp"
+#include "engine/health.hpp"
+#include "engine/spawn.hpp"
+#include "record/history.hpp"
+#include "record/state_file.hpp"
+#include "rollback/operation.hpp"
+#include "rollback/recovery.hpp"
+
+namespace rollbackd::engine {
+
+class Engine;
+
+/// The instants of the latest incident's way, for people and for the bench.
+struct Timing {
+  std::optional<Instant> seen;      ///< the batch that made the alert fire was committed
+  std::optional<Instant> reaction;  ///< the second opinion was begun
+  std::optional<Instant> settled;   ///< it was in
+  std::optional<Instant> decided;
+  Json to_json() const;
+};
+
+class Service : public std::enable_shared_from_this<Service> {
+ public:
+  Service(Engine& engine, config::ServiceSettings settings);
+  ~Service();
+
+  const ServiceKey& key() const { return settings_.key; }
+  const config::ServiceSettings& settings() const { return settings_; }
+  const config::ComponentSettings& component() const { return settings_.components.front(); }
+
+  /// Opens the state file, looks at the world, recovers what was under way, and begins to watch.
+  boost::asio::awaitable<Result<>> start();
+  /// Ends checks and watchers. The manager's process goes on: it is not ours to stop.
+  void stop();
+  /// Takes new settings at a reload (same driver and manager) and starts its checks anew.
+  void reconfigure(config::ServiceSettings settings);
+
+  /// Hands one event to the incident machine and queues what it asks for. Never suspends in between.
+  void deliver(Event event);
+  void on_batch_health(const Batch& batch);
+  void on_alert(const AlertChange& change);
+
+  boost::asio::awaitable<Result<CommandAnswer>> rollback(RollbackCommand command);
+  boost::asio::awaitable<Result<CommandAnswer>> deploy(DeployCommand command);
+
+  // ---- What the engine and the views read ----
+  decision::Incident& incident() { return *incident_; }
+  const decision::Incident& incident() const { return *incident_; }
+  bool running() const { return incident_ != nullptr; }
+  const std::deque<Decision>& recent_decisions() const { return recent_; }
+  const std::vector<std::shared_ptr<checks::Check>>& checks() const { return checks_; }
+  std::optional<World::Process> process() const { return process_; }
+  const Timing& timing() const { return timing_; }
+  Health& health() { return health_; }
+  std::size_t health_checks() const;
+  /// Whether a rollback could act now, and why not.
+  std::pair<bool, std::string> ready() const;
+  /// The check asked on behalf of others' second opinions: the first http check, else the process.
+  std::shared_ptr<checks::Check> canary() const;
+  std::shared_ptr<checks::Check> check(const std::string& name) const;
+  std::vector<Source> sources() const;
+  std::string trouble() const { return trouble_; }
+  /// Probes one check at once; `answered` is false when it could not look.
+  boost::asio::awaitable<ReprobeAnswer> reprobe(std::string check_name);
+  boost::asio::awaitable<TargetFacts> look(std::string release);
+
+ private:
+  friend class Engine;
+  // service.cpp
+  void start_checks();
+  void stop_checks();
+  void watch();
+  boost::asio::awaitable<void> verify_epoch(std::uint64_t epoch);
+  boost::asio::awaitable<void> watch_identity(std::uint64_t epoch);
+  void on_link(drivers::LinkSeen seen);
+  void on_process(ProcessEvent event);
+  void report_tests(const std::vector<rollback::TestResult>& results, Instant began);
+  // actions.cpp
+  void queue(std::vector<Action> actions);
+  boost::asio::awaitable<void> perform_queue();
+  boost::asio::awaitable<void> perform(Action action, Json state);
+  boost::asio::awaitable<void> persist(Json state);
+  boost::asio::awaitable<void> arm(std::string release);
+  // operate.cpp
+  boost::asio::awaitable<void> operate(OperationRequest request);
+  boost::asio::awaitable<void> drive(rollback::Operation operation, rollback::Ask ask, bool recovered);
+  boost::asio::awaitable<Result<Plan>> plan_of(OperationRequest request, World& world);
+  boost::asio::awaitable<rollback::VerificationVerdict> verify(std::string release, Duration deadline, Instant switched);
+  // recover.cpp
+  boost::asio::awaitable<void> recover(record::StateRead read, Result<World> world);
+  boost::asio::awaitable<void> close_unfinished(OperationRecord last, OperationStatus status, std::string note);
+  checks::VerifyContext verify_context(const std::string& release) const;
+
+  Engine& engine_;
+  config::ServiceSettings settings_;
+  std::string directory_;  ///< STATE/services/NAME.ENV
+  std::unique_ptr<decision::Incident> incident_;
+  std::optional<record::StateFile> state_file_;
+  std::unique_ptr<drivers::Driver> driver_;
+  std::unique_ptr<drivers::Manager> manager_;
+  std::vector<std::shared_ptr<checks::Check>> checks_;
+  std::vector<Task> check_tasks_, watch_tasks_;
+  Task verify_task_, identity_task_;
+
+  struct Queued {
+    Action action;
+    Json state;  ///< of a Persist: as it stood when it was asked for
+  };
+  std::deque<Queued> actions_;
+  bool performing_ = false;
+  std::deque<Event> events_;
+  bool delivering_ = false;
+
+  std::optional<World::Process> process_;
+  std::string link_trouble_;
+  Health health_;
+  Timing timing_;
+  std::deque<Decision> recent_;  ///< at most kRecentMax
+  static constexpr std::size_t kRecentMax = 20;
+  std::vector<rollback::TestResult> last_tests_;
+  std::optional<TargetFacts> armed_;  ///< what arming the target found
+  std::string operating_;             ///< id of the operation that runs
+  std::string trouble_;               ///< why this service cannot act, beside the machine's own reasons
+};
+
+}  // namespace rollbackd::engine

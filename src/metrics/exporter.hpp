@@ -1,0 +1,63 @@
+// The daemon's own metrics in Prometheus's text form. Counters that happen are told to it; what simply stands is handed in at each scrape.
+// Flow: engine -> [metrics] -> /metrics.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/time.hpp"
+#include "model/decision.hpp"
+#include "notify/outbox.hpp"
+#include "record/history.hpp"
+#include "rules/judge.hpp"
+
+namespace rollbackd::metrics {
+
+/// What stands at the moment of a scrape, read from the plain counters beside each component.
+struct Standing {
+  struct Check {
+    std::string name, type;
+    std::uint64_t ok = 0, failed = 0, unobserved = 0, late = 0;
+  };
+  struct Service {
+    ServiceKey key;
+    bool ready = false;
+    std::string live;
+    std::vector<std::pair<std::string, std::string>> releases;  ///< id, standing
+    std::vector<Check> checks;
+    int blind_rules = 0;
+  };
+  std::vector<Service> services;
+  rules::JudgeCounters judge;
+  series::Counters store;
+  std::size_t series = 0;
+  notify::OutboxCounters outbox;
+  std::uint64_t history_dropped = 0;
+  bool history_ok = true;
+  std::uint64_t reloads_ok = 0, reloads_failed = 0;
+  bool last_reload_ok = true;
+  double reactor_lag_seconds = 0;
+};
+
+/// Belongs to the reactor's thread.
+class Exporter {
+ public:
+  Exporter();
+  ~Exporter();
+  /// Totals of operations from the history, so that ratios survive a restart. Once, at start.
+  void seed(const std::vector<record::OperationTotal>& totals);
+  void operation_ended(const record::OperationRow& row);
+  void decided(const Decision& decision);
+  void detected(const ServiceKey& service, Duration took);
+  void tested(const ServiceKey& service, bool passed);
+  /// The whole exposition, text format 0.0.4.
+  std::string text(const Standing& standing) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace rollbackd::metrics

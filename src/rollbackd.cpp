@@ -1,0 +1,218 @@
+// The daemon: reads options, builds the parts, runs them, says how it ended.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <climits>
+#include <cstdio>
+
+#include "api/api.hpp"
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "cli/load.hpp"
+#include "cli/offline.hpp"
+#include "drivers/driver.hpp"
+#include "engine/engine.hpp"
+#include "engine/spawn.hpp"
+#include "io/http_server.hpp"
+#include "metrics/exporter.hpp"
+
+namespace asio = boost::asio;
+using namespace rollbackd;  // NOLINT: a main program
+
+namespace {
+
+struct Options {
+  std::string config = "/etc/rollbackd/rollbackd.json";
+  std::string rules_directory;
+  std::string keeper;
+  bool check = false;
+  cli::OfflineOptions offline;
+};
+
+std::string own_program() {
+  std::string path(PATH_MAX, '\0');
+  const ssize_t n = ::readlink("/proc/self/exe", path.data(), path.size());
+  path.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+  return path;
+}
+
+std::string host_name() {
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
+log::Level level_of(const std::string& text) {
+  if (text == "debug") return log::Level::debug;
+  if (text == "warning") return log::Level::warning;
+  if (text == "error") return log::Level::error;
+  return log::Level::info;
+}
+
+/// Prints every problem; true when there was an error among them.
+bool report(const cli::Configuration& configuration) {
+  for (const auto& problem : configuration.problems)
+    log::write(problem.warning ? log::Level::warning : log::Level::error, problem.text());
+  return !configuration.ok();
+}
+
+Result<api::Tokens> read_tokens(const std::string& file) {
+  if (file.empty()) return api::Tokens{};
+  auto text = cli::read_file(file, 1 << 20);
+  if (!text) return text.error();
+  return api::parse_tokens(*text);
+}
+
+std::string socket_path(const config::Settings& settings) {
+  return settings.socket.empty() ? settings.state_directory + "/rollbackd.sock" : settings.socket;
+}
+
+int run_daemon(const Options& options) {
+  const std::string rules_directory = options.rules_directory.empty() ? cli::default_rules_directory() : options.rules_directory;
+  cli::Configuration configuration = cli::load_configuration(options.config, rules_directory);
+  if (report(configuration)) {
+    log::error("rollbackd does not start with an invalid configuration", {{"file", options.config}});
+    return 1;
+  }
+  log::set_level(level_of(configuration.loaded.settings.log_level));
+  if (options.check) return 0;
+  auto tokens = read_tokens(configuration.loaded.settings.token_file);
+  if (!tokens) {
+    log::error(tokens.error().text());
+    return 1;
+  }
+
+  asio::io_context context(1);
+  const config::Settings settings = configuration.loaded.settings;
+  engine::EngineOptions engine_options;
+  engine_options.program = own_program();
+  engine_options.node = host_name();
+  engine::Engine engine(context.get_executor(), settings, std::move(configuration.groups), engine_options);
+  metrics::Exporter exporter;
+  engine::Hooks hooks;
+  hooks.operation_ended = [&](const record::OperationRow& row) { exporter.operation_ended(row); };
+  hooks.decided = [&](const Decision& decision) { exporter.decided(decision); };
+  hooks.detected = [&](const ServiceKey& service, Duration took) { exporter.detected(service, took); };
+  hooks.tested = [&](const ServiceKey& service, const std::string&, bool passed) { exporter.tested(service, passed); };
+  engine.set_hooks(std::move(hooks));
+
+  api::Api* api = nullptr;
+  const api::Reload reload = [&]() -> asio::awaitable<Result<>> {
+    cli::Configuration next = cli::load_configuration(options.config, rules_directory);
+    Result<> taken;
+    if (report(next)) {
+      std::string first;
+      for (const auto& problem : next.problems)
+        if (first.empty() && !problem.warning) first = problem.text();
+      taken = Error(Errc::invalid_config, "the configuration was not taken; the old one stays").because(first);
+    } else {
+      auto next_tokens = read_tokens(next.loaded.settings.token_file);
+      taken = next_tokens ? co_await engine.reload(next.loaded.settings, std::move(next.groups)) : Result<>(next_tokens.error());
+      if (taken) api->set_tokens(std::move(*next_tokens));
+    }
+    if (taken) {
+      ++engine.reloads_ok;
+      engine.last_reload_error.clear();
+      log::info("the configuration was taken");
+    } else {
+      ++engine.reloads_failed;
+      engine.last_reload_error = taken.error().text();
+      log::error(taken.error().text());
+    }
+    co_return taken;
+  };
+  api::Api the_api(engine, exporter, reload, std::move(*tokens));
+  api = &the_api;
+  io::HttpServer server(context.get_executor(), [&](io::ServerRequest request) { return the_api.handle(std::move(request)); });
+
+  int exit_code = 0;
+  asio::signal_set stop_signals(context, SIGTERM, SIGINT), reload_signal(context, SIGHUP);
+  auto reload_loop = [&]() -> asio::awaitable<void> {
+    while (true) {
+      boost::system::error_code stopped;
+      co_await reload_signal.async_wait(asio::redirect_error(asio::use_awaitable, stopped));
+      if (stopped) co_return;
+      co_await reload();
+    }
+  };
+  auto whole = [&]() -> asio::awaitable<void> {
+    auto started = co_await engine.start();
+    if (!started) {
+      log::error("rollbackd cannot start", {{"error", started.error().text()}});
+      exit_code = 1;
+      context.stop();
+      co_return;
+    }
+    exporter.seed(engine.history().totals());
+    auto port = server.listen_tcp(settings.listen);
+    auto local = server.listen_unix(socket_path(settings), 0660);
+    for (const Error& error : {port ? Error{} : port.error(), local ? Error{} : local.error()}) {
+      if (error.code == Errc::none) continue;
+      log::error("rollbackd cannot listen", {{"error", error.text()}});
+      exit_code = 1;
+    }
+    if (exit_code != 0) {
+      co_await engine.stop();
+      context.stop();
+      co_return;
+    }
+    log::info("rollbackd watches", {{"services", std::to_string(settings.services.size())},
+                                    {"listen", settings.listen.substr(0, settings.listen.rfind(':')) + ":" + std::to_string(*port)},
+                                    {"socket", socket_path(settings)}});
+    const auto serving = engine::spawn(context.get_executor(), nullptr, server.run());
+    const auto running = engine::spawn(context.get_executor(), nullptr, engine.run());
+    const auto reloading = engine::spawn(context.get_executor(), nullptr, reload_loop());
+    boost::system::error_code ignored;
+    const int signal = co_await stop_signals.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    log::info("rollbackd stops", {{"signal", strsignal(signal)}});  // NOLINT(concurrency-mt-unsafe)
+    reloading.cancel();
+    serving.cancel();
+    running.cancel();
+    co_await engine.stop();
+    context.stop();
+  };
+  engine::spawn(context.get_executor(), nullptr, whole());
+  context.run();
+  ::unlink(socket_path(settings).c_str());
+  return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  ::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c): writing to a closed connection is an error, not the end
+  Options options;
+  CLI::App app("rollbackd watches services and puts the last good release back when a new one is bad.", "rollbackd");
+  app.set_version_flag("--version", std::string("rollbackd ") + ROLLBACKD_VERSION);
+  app.add_option("--config,-c", options.config, "Main configuration file")->capture_default_str();
+  app.add_option("--rules-directory", options.rules_directory, "Where the shipped rule packs are");
+  app.add_flag("--check", options.check, "Read the configuration, say what is wrong with it, and end");
+  app.add_option("--keeper", options.keeper, "Parent one supervised service (rollbackd starts this itself)")->group("");
+  auto* rollback = app.add_subcommand("rollback", "Roll back without a running daemon, under the state directory's lock");
+  rollback->add_option("service", options.offline.service, "Name of the service")->required();
+  rollback->add_option("--env,-e", options.offline.environment, "Environment, when the service runs in several");
+  rollback->add_option("--to", options.offline.to, "Release to go to; default: the newest good one before the live one");
+  rollback->add_option("--reason", options.offline.reason, "Why; recorded")->required();
+  rollback->add_flag("--offline", options.offline.offline, "Needed: with a running daemon, use rollbackctl")->required();
+  rollback->add_flag("--dry-run", options.offline.dry_run, "Show the steps and what every guard says; change nothing");
+  rollback->add_flag("--force", options.offline.force, "Pass over the guards that a person may");
+  rollback->add_flag("--emergency", options.offline.emergency, "The short deadline");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 1;
+  }
+  if (!options.keeper.empty()) return drivers::run_keeper(options.keeper);
+  if (rollback->parsed()) {
+    options.offline.config = options.config;
+    options.offline.rules_directory = options.rules_directory;
+    options.offline.program = own_program();
+    options.offline.node = host_name();
+    return cli::rollback_offline(options.offline);
+  }
+  return run_daemon(options);
+}

@@ -105,12 +105,15 @@ struct ExecFailure {
 
 class Output {  // The service's output, read here so that the service never waits for the daemon; its file has a size.
  public:
-  Result<> open_pipe() {
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return Error::from_errno("cannot make a pipe", errno);
-    reader_.reset(ends[0]);
-    writer_.reset(ends[1]);
-    if (::fcntl(reader_.get(), F_SETFL, O_NONBLOCK) != 0) return Error::from_errno("cannot set up a pipe", errno);
+  /// A named pipe, so that the next keeper can take it over; opened for both directions, so that a service whose keeper was killed waits
+  /// with a full pipe rather than end of SIGPIPE.
+  Result<> open_pipe(const std::string& path) {
+    if (::mkfifo(path.c_str(), 0600) != 0 && errno != EEXIST) return Error::from_errno("cannot make " + path, errno);
+    reader_.reset(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
+    writer_.reset(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+    struct stat facts {};
+    if (!reader_ || !writer_ || ::fstat(reader_.get(), &facts) != 0) return Error::from_errno("cannot open " + path, errno);
+    if (!S_ISFIFO(facts.st_mode)) return Error(Errc::io, path + " is no pipe").try_next("remove it");
     return {};
   }
   void use(const std::string& path, std::int64_t bytes_max) {
@@ -204,7 +207,7 @@ class Keeper {
     if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) return Error(Errc::conflict, "another keeper keeps " + directory_);
     if (auto loaded = load_settings(); loaded.has_error()) return loaded;
     load_state();
-    if (auto pipe = output_.open_pipe(); pipe.has_error()) return pipe;
+    if (auto pipe = output_.open_pipe(file(keeper::kOutputName)); pipe.has_error()) return pipe;
 
     sigset_t signals;
     sigemptyset(&signals);

@@ -27,6 +27,7 @@ inline constexpr const char* kSettingsName = "keeper.conf.json";  ///< written b
 inline constexpr const char* kStateName = "keeper.json";          ///< written by the keeper
 inline constexpr const char* kLockName = "keeper.lock";           ///< held as long as a keeper lives
 inline constexpr const char* kLogName = "keeper.log";             ///< the keeper's own words
+inline constexpr const char* kOutputName = "output.pipe";         ///< what the service writes; the keeper reads it
 
 /// What a keeper has to know of its service; the content of keeper.conf.json.
 struct Settings {

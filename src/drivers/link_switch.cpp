@@ -6,7 +6,7 @@
 
 #include <array>
 #include <cerrno>
-#include <cstdio>
+#include <utility>
 
 #include "base/text.hpp"
 #include "io/failpoint.hpp"
@@ -109,22 +109,24 @@ Outcome settled(int directory, const LinkPlace& place, Outcome::Status status, c
   return out;
 }
 
-/// The link that came out is not the one to leave: puts it back, and again when yet another one came out meanwhile.
+/// The link that came out is not the one to leave: puts it back, and whatever is deployed meanwhile after it, so that the last one wins.
 /// On entry the armed name holds the foreign link and `current` ours.
 Outcome put_back(int directory, const LinkPlace& place, const std::string& from_value, const std::string& to_value,
                  const LinkFacts& foreign, const Exchange& exchange) {
-  const std::string came_out = foreign.value;
+  std::string in_place = to_value;  // What `current` holds unless somebody else came again.
+  std::string to_put = foreign.value;
   for (int i = 0; i < kPutBackTries; ++i) {
     if (exchange(directory, place.armed_name().c_str(), place.name.c_str()) != 0) break;
     auto out = facts_of(directory, place.armed_name());
-    if (out.has_value() && out.value().link == World::Link::present && out.value().value == to_value) {
+    if (out.has_value() && out.value().link == World::Link::present && out.value().value == in_place) {
       ::fsync(directory);
       auto now = facts_of(directory, place.name);
-      return conflict(place, foreign, from_value, json_of(now.has_value() ? now.value() : LinkFacts{}, came_out, true));
+      return conflict(place, foreign, from_value, json_of(now.has_value() ? now.value() : LinkFacts{}, foreign.value, true));
     }
+    in_place = std::exchange(to_put, out.has_value() ? out.value().value : std::string());
   }
   auto now = facts_of(directory, place.name);
-  return Outcome{Outcome::Status::unknown, json_of(now.has_value() ? now.value() : LinkFacts{}, came_out, true),
+  return Outcome{Outcome::Status::unknown, json_of(now.has_value() ? now.value() : LinkFacts{}, foreign.value, true),
                  Error(Errc::outcome_unknown, "cannot put back what somebody else deployed to " + place.path())
                      .because(shown(foreign) + " came out of the exchange")
                      .try_next("compare " + place.path() + " with " + place.armed_path() + " and set the link by hand")};

@@ -1,0 +1,34 @@
+#include "drivers/driver.hpp"
+
+#include <utility>
+
+#include "drivers/managers.hpp"
+#include "drivers/symlink.hpp"
+
+namespace rollbackd::drivers {
+
+std::string restart_token(const Step& step) {
+  std::string token = step.operation + ":" + std::to_string(step.number);
+  const Json& attempt = step.arguments["attempt"];
+  if (attempt.is_number()) token += ":" + std::to_string(attempt.int_or(0));
+  if (attempt.is_string()) token += ":" + attempt.string_or("");
+  return token;
+}
+
+Result<std::unique_ptr<Driver>> make_driver(DriverContext context) {
+  if (context.settings.driver == "symlink") return make_symlink_driver(std::move(context));
+  return Error(Errc::unsupported, "no driver \"" + context.settings.driver + "\" in this version").try_next("use \"symlink\"");
+}
+
+Result<std::unique_ptr<Manager>> make_manager(DriverContext context) {
+  switch (context.settings.process.manager) {
+    case config::ManagerType::none: return std::unique_ptr<Manager>();
+    case config::ManagerType::supervised: return make_supervised_manager(std::move(context));
+    case config::ManagerType::command: return make_command_manager(std::move(context));
+    case config::ManagerType::systemd: break;
+  }
+  return Error(Errc::unsupported, "the service manager systemd is not available in this version")
+      .try_next("use \"command\" with systemctl, or \"supervised\"");
+}
+
+}  // namespace rollbackd::drivers

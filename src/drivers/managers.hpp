@@ -1,0 +1,18 @@
+// The service managers that driver.cpp chooses from.
+#pragma once
+
+#include <memory>
+
+#include "drivers/driver.hpp"
+
+namespace rollbackd::drivers {
+
+/// `supervised`: under a keeper of ours.
+Result<std::unique_ptr<Manager>> make_supervised_manager(DriverContext context);
+/// `command`: somebody else's start, stop, restart and status.
+Result<std::unique_ptr<Manager>> make_command_manager(DriverContext context);
+
+/// The token of a restart step: the same operation, number and attempt are the same restart.
+std::string restart_token(const Step& step);
+
+}  // namespace rollbackd::drivers

@@ -1,0 +1,350 @@
+// The manager `supervised`: talks to the keeper that parents the service, and sees that there is one.
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
+#include <csignal>
+#include <optional>
+#include <utility>
+
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "drivers/keeper_protocol.hpp"
+#include "drivers/managers.hpp"
+#include "io/process.hpp"
+
+namespace asio = boost::asio;
+
+namespace rollbackd::drivers {
+namespace {
+
+using io::Fd;
+
+constexpr Duration kAskTimeout = 5s;   // For what the keeper answers at once.
+constexpr Duration kKeeperStart = 5s;  // Until a new keeper must answer.
+constexpr Duration kConnectRetry = 10ms;
+constexpr Duration kAttachRetry = 1s;
+constexpr Duration kForEver = 24h;  // A watcher's wait; then it asks again.
+
+/// One connection to a keeper.
+class Connection {
+ public:
+  static Result<Connection> open(const asio::any_io_executor& executor, const std::string& directory) {
+    const Fd place(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!place) return Error::from_errno("cannot open " + directory, errno);
+    Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!socket) return Error::from_errno("cannot make a socket", errno);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string path = keeper::short_socket_path(place.get());
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+      return Error(Errc::unavailable, "no keeper answers in " + directory).because(std::strerror(errno));
+    return Connection(executor, std::move(socket));
+  }
+
+  Result<> send(const Json& message) {
+    const std::string text = message.dump();
+    if (text.size() > keeper::kMessageBytesMax) return Error(Errc::too_large, "a message to the keeper is too large");
+    if (::send(socket_->native_handle(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return {};
+    return Error(Errc::unavailable, "the keeper is gone").because(std::strerror(errno));
+  }
+
+  /// The next message. `timed_out`, `unavailable` (the keeper is gone), `cancelled`.
+  asio::awaitable<Result<Json>> receive(Duration timeout) {
+    auto socket = socket_;
+    auto late = std::make_shared<bool>(false);
+    asio::steady_timer timer(socket->get_executor(), timeout);
+    timer.async_wait([socket, late](boost::system::error_code stopped) {
+      if (stopped || !socket->is_open()) return;
+      *late = true;
+      socket->cancel(stopped);
+    });
+    std::vector<char> buffer(keeper::kMessageBytesMax);
+    while (true) {
+      const ssize_t n = ::recv(socket->native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+      if (n > 0) {
+        auto json = Json::parse(std::string_view(buffer.data(), static_cast<std::size_t>(n)));
+        if (json.has_error()) co_return json.error();
+        co_return std::move(json.value());
+      }
+      if (n == 0 || (errno != EAGAIN && errno != EINTR)) co_return Error(Errc::unavailable, "the keeper is gone");
+      const auto [error] = co_await socket->async_wait(asio::posix::descriptor_base::wait_read, asio::as_tuple(asio::use_awaitable));
+      if (*late) co_return Error(Errc::timed_out, "the keeper did not answer within " + format_duration(timeout));
+      if (error) co_return Error(Errc::cancelled, "waiting for the keeper was cancelled");
+    }
+  }
+
+ private:
+  Connection(const asio::any_io_executor& executor, Fd socket)
+      : socket_(std::make_shared<asio::posix::stream_descriptor>(executor, socket.release())) {}
+  std::shared_ptr<asio::posix::stream_descriptor> socket_;
+};
+
+class Supervised final : public Manager {
+ public:
+  Supervised(DriverContext context, keeper::Settings settings) : context_(std::move(context)), settings_(std::move(settings)) {}
+  ~Supervised() override { keepers_->clear(); }  // No longer waits for them; they go on.
+
+  asio::awaitable<Result<>> attach() override {
+    if (auto kept = co_await ensure_keeper(); kept.has_error()) co_return kept;
+    auto status = co_await ask("status", "", kAskTimeout);
+    if (status.has_error()) co_return status.error();
+    if (status.value()["running"].bool_or(false)) co_return Result<>{};
+    if (status.value()["stopped_by_person"].bool_or(false)) {
+      log::info("the service stays down: somebody stopped it", {{"service", context_.service.text()}});
+      co_return Result<>{};
+    }
+    auto started = co_await ask("start", "", settings_.stop_timeout + 30s);
+    if (started.has_error()) co_return started.error();
+    if (started.value()["ok"].bool_or(false)) co_return Result<>{};
+    co_return Error(Errc::io, "cannot start " + context_.service.text()).because(started.value()["error"].string_or(""));
+  }
+
+  asio::awaitable<Result<World::Process>> inspect() override {
+    auto status = co_await ask("status", "", kAskTimeout);
+    if (status.has_error()) co_return status.error();
+    const Json& json = status.value();
+    World::Process out;
+    out.running = json["running"].bool_or(false);
+    out.pid = static_cast<int>(json["pid"].int_or(0));
+    out.last_exit = json["last_exit"].string_or("");
+    if (out.running) {
+      out.started = context_.clock->from_boot_ns(json["started_boot_ns"].int_or(0));
+      if (const auto facts = io::process_facts(out.pid); facts.has_value()) out.executable = facts.value().executable;
+    } else {
+      out.stopped_cleanly = json["stopped_by_person"].bool_or(false);
+    }
+    co_return out;
+  }
+
+  std::vector<Step> plan() const override {
+    Step step;
+    step.component = context_.settings.name;
+    step.driver = "supervised";
+    step.action = "restart";
+    step.arguments = Json::object();
+    return {std::move(step)};
+  }
+
+  asio::awaitable<Outcome> run(Step step, Duration deadline) override {
+    if (step.driver != "supervised" || step.version != 1 || step.action != "restart")
+      co_return Outcome{
+          Outcome::Status::refused, Json::object(),
+          Error(Errc::refused, "cannot run this step")
+              .because(step.driver + " " + step.action + " version " + std::to_string(step.version) + " is none of supervised's")};
+    const auto until = std::chrono::steady_clock::now() + deadline;
+    if (auto kept = co_await ensure_keeper(); kept.has_error()) co_return failed(kept.error());
+    auto answer = co_await ask("restart", restart_token(step), until - std::chrono::steady_clock::now());
+    if (answer.has_error()) co_return failed(answer.error());
+    const Json& json = answer.value();
+    Json facts = Json::object();
+    facts.set("pid", json["pid"]).set("started_boot_ns", json["started_boot_ns"]);
+    if (json["ok"].bool_or(false)) co_return Outcome{Outcome::Status::done, std::move(facts), Error()};
+    co_return Outcome{Outcome::Status::failed, std::move(facts),
+                      Error(Errc::io, "the keeper could not restart " + context_.service.text()).because(json["error"].string_or(""))};
+  }
+
+  asio::awaitable<void> watch(std::function<void(ProcessEvent)> sink) override {
+    bool told_lost = false;
+    while (true) {
+      auto kept = co_await attach();
+      if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none) co_return;
+      if (kept.has_error()) log::warning("a service is not kept", {{"service", context_.service.text()}, {"why", kept.error().text()}});
+
+      auto connection = Connection::open(context_.executor, context_.service_directory);
+      Result<> asked = connection.has_error() ? Result<>(connection.error()) : connection.value().send(Json::object().set("do", "watch"));
+      bool heard = false;
+      while (asked.has_value()) {
+        auto message = co_await connection.value().receive(kForEver);
+        if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none) co_return;
+        if (message.has_error()) {
+          if (message.error().code != Errc::timed_out) asked = message.error();
+        } else if (message.value()["event"].is_string()) {
+          told_lost = false;
+          heard = true;
+          sink(event_of(message.value()));
+        }
+      }
+      if (!told_lost) {
+        told_lost = true;
+        ProcessEvent lost;
+        lost.at = context_.clock->now();
+        lost.detail = asked.error().text();
+        sink(std::move(lost));
+      }
+      if (!heard) {  // Else it was there just now: attach at once.
+        asio::steady_timer timer(context_.executor, kAttachRetry);
+        co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+        if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none) co_return;
+      }
+    }
+  }
+
+ private:
+  static Outcome failed(Error error) {
+    const auto status = error.code == Errc::timed_out   ? Outcome::Status::timed_out
+                        : error.code == Errc::cancelled ? Outcome::Status::unknown
+                                                        : Outcome::Status::failed;
+    return Outcome{status, Json::object(), std::move(error)};
+  }
+
+  ProcessEvent event_of(const Json& json) const {
+    ProcessEvent event;
+    const std::string kind = json["event"].string_or("");
+    event.kind = kind == "running"  ? ProcessEvent::Kind::running
+                 : kind == "exited" ? ProcessEvent::Kind::exited
+                                    : ProcessEvent::Kind::start_failed;
+    event.pid = static_cast<int>(json["pid"].int_or(0));
+    if (json["started_boot_ns"].is_number()) event.started = context_.clock->from_boot_ns(json["started_boot_ns"].int_or(0));
+    event.at = context_.clock->from_boot_ns(json["at_boot_ns"].int_or(0));
+    event.code_known = json["code_known"].bool_or(true);
+    event.exit_code = static_cast<int>(json["code"].int_or(0));
+    event.signal = static_cast<int>(json["signal"].int_or(0));
+    event.requested = json["requested"].bool_or(false);
+    event.oom = json["oom"].bool_or(false);
+    event.detail = json["detail"].string_or("");
+    return event;
+  }
+
+  /// One request on a connection of its own; waits for its answer.
+  asio::awaitable<Result<Json>> ask(std::string what, std::string token, Duration timeout) {
+    auto connection = Connection::open(context_.executor, context_.service_directory);
+    if (connection.has_error()) co_return connection.error();
+    Json request = Json::object();
+    request.set("do", what);
+    if (!token.empty()) request.set("token", token);
+    if (auto sent = connection.value().send(request); sent.has_error()) co_return sent.error();
+    co_return co_await connection.value().receive(timeout);
+  }
+
+  /// Sees that a keeper answers and has today's settings; begins one when there is none.
+  asio::awaitable<Result<>> ensure_keeper() {
+    auto write = [path = context_.service_directory + "/" + keeper::kSettingsName, text = settings_.to_json().dump()]() -> Result<> {
+      const auto now = keeper::read_file(path, text.size());
+      if (now.has_value() && now.value() == text) return {};
+      return keeper::replace_file(path, text);
+    };
+    const Result<> written = co_await context_.steps->run(std::move(write));
+    const bool cancelled = (co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none;
+    if (cancelled) co_return Error(Errc::cancelled, "no longer attaching");
+    if (written.has_error() && Connection::open(context_.executor, context_.service_directory).has_error()) co_return written;
+
+    auto status = co_await ask("status", "", kAskTimeout);
+    if (status.has_error() && status.error().code == Errc::unavailable) {
+      if (auto begun = begin_keeper(); begun.has_error()) co_return begun;
+      status = co_await first_answer();
+    }
+    if (status.has_error()) co_return status.error();
+    if (status.value()["settings"].string_or("") != settings_.fingerprint()) {
+      auto reloaded = co_await ask("reload_settings", "", kAskTimeout);
+      if (reloaded.has_error()) co_return reloaded.error();
+      if (!reloaded.value()["ok"].bool_or(false))
+        log::warning("the keeper did not take new settings",
+                     {{"service", context_.service.text()}, {"why", reloaded.value()["error"].string_or("")}});
+    }
+    co_return Result<>{};
+  }
+
+  asio::awaitable<Result<Json>> first_answer() {
+    const auto until = std::chrono::steady_clock::now() + kKeeperStart;
+    while (true) {
+      auto status = co_await ask("status", "", kAskTimeout);
+      if (status.has_value() || status.error().code != Errc::unavailable) co_return status;
+      if (std::chrono::steady_clock::now() >= until) {
+        co_return Error(Errc::unavailable, "the new keeper does not answer")
+            .because(status.error().text())
+            .try_next("see " + context_.service_directory + "/" + keeper::kLogName);
+      }
+      asio::steady_timer timer(context_.executor, kConnectRetry);
+      const auto [stopped] = co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+      if (stopped) co_return Error(Errc::cancelled, "no longer waiting for the keeper");
+    }
+  }
+
+  /// Starts `program --keeper DIRECTORY` in a session of its own, with nothing of ours open: it outlives us.
+  Result<> begin_keeper() {
+    const std::string log_path = context_.service_directory + "/" + keeper::kLogName;
+    std::vector<std::string> arguments{context_.program, "--keeper", context_.service_directory};
+    std::vector<std::string> variables{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/"};
+    std::vector<char*> argv, envp;
+    for (std::string& a : arguments) argv.push_back(a.data());
+    for (std::string& v : variables) envp.push_back(v.data());
+    argv.push_back(nullptr);
+    envp.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    if (::posix_spawn_file_actions_init(&actions) != 0) return Error::from_errno("cannot begin a keeper", ENOMEM);
+    if (::posix_spawnattr_init(&attributes) != 0) {
+      ::posix_spawn_file_actions_destroy(&actions);
+      return Error::from_errno("cannot begin a keeper", ENOMEM);
+    }
+    sigset_t all, none;
+    sigfillset(&all);
+    sigemptyset(&none);
+    int error = ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    if (!error) error = ::posix_spawnattr_setsigdefault(&attributes, &all);
+    if (!error) error = ::posix_spawnattr_setsigmask(&attributes, &none);
+    if (!error) error = ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    if (!error) error = ::posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+    if (!error) error = ::posix_spawn_file_actions_addopen(&actions, 2, log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+    if (!error) error = ::posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+    pid_t pid = 0;
+    if (!error) error = ::posix_spawn(&pid, context_.program.c_str(), &actions, &attributes, argv.data(), envp.data());
+    ::posix_spawnattr_destroy(&attributes);
+    ::posix_spawn_file_actions_destroy(&actions);
+    if (error) return Error::from_errno("cannot execute " + context_.program + " --keeper", error);
+
+    // As long as we live it is our child, and is reaped when it ends.
+    auto watched = io::PidFd::open(context_.executor, pid);
+    if (watched.has_error()) return Result<>{};
+    const auto kept = keepers_->insert_or_assign(pid, std::move(watched.value())).first;
+    auto reap = [](asio::awaitable<Result<>> ended, pid_t child,
+                   std::shared_ptr<std::map<pid_t, io::PidFd>> keepers) -> asio::awaitable<void> {
+      const auto end = co_await std::move(ended);
+      if (end.has_error()) co_return;
+      ::waitpid(child, nullptr, WNOHANG);
+      keepers->erase(child);
+    };
+    asio::co_spawn(context_.executor, reap(kept->second.wait(), pid, keepers_), asio::detached);
+    return Result<>{};
+  }
+
+  DriverContext context_;
+  keeper::Settings settings_;
+  std::shared_ptr<std::map<pid_t, io::PidFd>> keepers_ = std::make_shared<std::map<pid_t, io::PidFd>>();  ///< that we began and that live
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Manager>> make_supervised_manager(DriverContext context) {
+  const config::ProcessSettings& process = context.settings.process;
+  if (process.command.empty() || process.command[0].empty())
+    return Error(Errc::invalid_config,
+                 "component " + context.settings.name + " of " + context.service.text() + " has no command to supervise");
+  if (!context.clock || !context.steps) return Error(Errc::internal, "a manager without clock or worker");
+  keeper::Settings settings;
+  settings.argv = process.command;
+  settings.working_directory = process.working_directory.empty() ? context.settings.current : process.working_directory;
+  settings.environment = process.environment;
+  settings.user = process.user;
+  settings.stop_timeout = process.stop_timeout;
+  settings.restart_delay = process.restart_delay;
+  settings.output = process.output.empty() ? context.service_directory + "/output.log" : process.output;
+  settings.output_bytes_max = process.output_bytes_max;
+  return std::unique_ptr<Manager>(std::make_unique<Supervised>(std::move(context), std::move(settings)));
+}
+
+}  // namespace rollbackd::drivers

@@ -1,0 +1,143 @@
+#include "drivers/manifest.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <set>
+
+#include "base/digest.hpp"
+#include "tests/drivers/helpers.hpp"
+
+namespace rollbackd::drivers {
+namespace {
+
+namespace fs = std::filesystem;
+using rollbackd::testing::TempDir;
+using rollbackd::testing::write_file;
+using ::testing::HasSubstr;
+
+void fill(const std::string& path) {
+  fs::create_directories(path + "/lib");
+  fs::permissions(path, fs::perms(0755));
+  fs::permissions(path + "/lib", fs::perms(0755));
+  write_file(path + "/run.sh", "#!/bin/sh\n", 0755);
+  write_file(path + "/lib/data", "one");
+  fs::create_symlink("lib/data", path + "/data");
+}
+
+TEST(Manifest, IsMadeOfTypeModeSizeContentAndPath) {
+  const TempDir dir;
+  fill(dir / "v1");
+
+  const auto manifest = hash_tree(dir / "v1");
+
+  ASSERT_TRUE(manifest.has_value()) << manifest.error().text();
+  const std::string text =
+      "d\t0755\t0\t-\t.\n"
+      "l\t0777\t8\tlib/data\tdata\n"
+      "d\t0755\t0\t-\tlib\n"
+      "f\t0644\t3\t" +
+      sha256_hex("one") +
+      "\tlib/data\n"
+      "f\t0755\t10\t" +
+      sha256_hex("#!/bin/sh\n") + "\trun.sh\n";
+  EXPECT_EQ(manifest.value().digest, sha256_hex(text));
+}
+
+TEST(Manifest, ACopyElsewhereHasTheSameDigest) {
+  const TempDir dir;
+  fill(dir / "v1");
+  fill(dir / "copy");
+
+  EXPECT_EQ(hash_tree(dir / "v1").value().digest, hash_tree(dir / "copy").value().digest);
+}
+
+TEST(Manifest, ContentModeAdditionAndLinkTargetEachChangeTheDigest) {
+  const TempDir dir;
+  fill(dir / "v1");
+  const std::string before = hash_tree(dir / "v1").value().digest;
+
+  write_file(dir / "v1/lib/data", "two");
+  const std::string content = hash_tree(dir / "v1").value().digest;
+  fs::permissions(dir / "v1/run.sh", fs::perms(0644));
+  const std::string mode = hash_tree(dir / "v1").value().digest;
+  write_file(dir / "v1/more", "");
+  const std::string added = hash_tree(dir / "v1").value().digest;
+  fs::remove(dir / "v1/data");
+  fs::create_symlink("run.sh", dir / "v1/data");
+  const std::string link = hash_tree(dir / "v1").value().digest;
+
+  EXPECT_EQ((std::set<std::string>{before, content, mode, added, link}.size()), 5U);
+}
+
+TEST(Manifest, AQuickLookSeesWhatChanged) {
+  const TempDir dir;
+  fill(dir / "v1");
+  const Manifest known = hash_tree(dir / "v1").value();
+
+  EXPECT_EQ(first_change(dir / "v1", known).value(), "");
+  fs::permissions(dir / "v1/run.sh", fs::perms(0700));
+  EXPECT_THAT(first_change(dir / "v1", known).value(), HasSubstr("run.sh has another mode"));
+  fs::permissions(dir / "v1/run.sh", fs::perms(0755));
+  EXPECT_THAT(first_change(dir / "v1", known).value(), HasSubstr("run.sh was touched")) << "put back, but the inode's change time tells";
+}
+
+TEST(Manifest, AQuickLookSeesAddedAndMissingFiles) {
+  const TempDir dir;
+  fill(dir / "v1");
+  const Manifest known = hash_tree(dir / "v1").value();
+
+  write_file(dir / "v1/lib/aaa", "");
+  EXPECT_THAT(first_change(dir / "v1", known).value(), HasSubstr("lib/aaa was added"));
+  fs::remove(dir / "v1/lib/aaa");
+  fs::remove(dir / "v1/lib/data");
+  EXPECT_THAT(first_change(dir / "v1", known).value(), HasSubstr("lib/data is missing"));
+}
+
+TEST(Manifest, AQuickLookSeesARewriteOfTheSameSizeAndTime) {
+  const TempDir dir;
+  fill(dir / "v1");
+  const auto time = fs::last_write_time(dir / "v1/lib/data");
+  const Manifest known = hash_tree(dir / "v1").value();
+
+  write_file(dir / "v1/lib/data", "two");
+  fs::last_write_time(dir / "v1/lib/data", time);
+
+  EXPECT_THAT(first_change(dir / "v1", known).value(), HasSubstr("lib/data"));
+}
+
+TEST(Manifest, NeverFollowsALink) {
+  const TempDir dir;
+  fill(dir / "v1");
+  fs::create_directory_symlink("/etc", dir / "v1/etc");
+  const auto manifest = hash_tree(dir / "v1");
+  fs::create_directory_symlink(dir / "v1", dir / "alias");
+
+  ASSERT_TRUE(manifest.has_value());
+  EXPECT_EQ(manifest.value().entries.size(), 6U);
+  EXPECT_EQ(hash_tree(dir / "alias").error().code, Errc::not_found) << "a release that is a link is none";
+}
+
+TEST(Manifest, RefusesAPipe) {
+  const TempDir dir;
+  fill(dir / "v1");
+  ASSERT_EQ(::mkfifo((dir / "v1/pipe").c_str(), 0600), 0);
+
+  EXPECT_EQ(hash_tree(dir / "v1").error().code, Errc::refused);
+}
+
+TEST(Manifest, HoldsItsBounds) {
+  const TempDir dir;
+  fill(dir / "v1");
+  fs::create_directories(dir / "v1/a/b/c");
+
+  EXPECT_EQ(hash_tree(dir / "v1", TreeLimits{.files_max = 4, .depth_max = 64}).error().code, Errc::too_large);
+  EXPECT_EQ(hash_tree(dir / "v1", TreeLimits{.files_max = 100, .depth_max = 3}).error().code, Errc::too_large);
+  EXPECT_TRUE(hash_tree(dir / "v1", TreeLimits{.files_max = 100, .depth_max = 4}).has_value());
+}
+
+}  // namespace
+}  // namespace rollbackd::drivers

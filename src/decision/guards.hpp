@@ -18,9 +18,9 @@ struct GuardInput {
   Mode mode = Mode::standard;
   OperationKind kind = OperationKind::rollback;
   std::string from, to;
-  TargetFacts target;              ///< a look at `to` right now
+  TargetFacts target;  ///< a look at `to` right now
   bool operation_running = false;
-  bool state_trusted = true;       ///< false: the state file failed; nothing may act
+  bool state_trusted = true;  ///< false: the state file failed; nothing may act
   bool daemon_suspended = false;
   std::string suspended_why;
   std::vector<ReprobeAnswer> others;
@@ -28,6 +28,9 @@ struct GuardInput {
   ObserverFacts observer;
   bool evidence_fresh = true;
   std::string evidence_detail;
+  /// One release further back in an incident whose first target failed its verification in another way: `cooldown` and `recent_release` are
+  /// about the first rollback of an incident and pass; `budget` counts it.
+  bool further_step = false;
   bool daemon_acting_elsewhere = false;  ///< reserved for max_concurrent
 };
 
@@ -37,8 +40,8 @@ struct Overrides {
   bool lenient = false;
 };
 
-/// Asks every guard of DESIGN.md section 6 that this batch has. In the table's order; `asked` is false for those of automatic operations when a
-/// person acts.
+/// Asks every guard of DESIGN.md section 6 that this batch has. In the table's order; `asked` is false for those of automatic operations
+/// when a person acts.
 std::vector<GuardAnswer> ask_guards(const GuardInput& input, const Overrides& overrides = {});
 /// True when every asked guard said yes or was passed over.
 bool all_yes(const std::vector<GuardAnswer>& answers);

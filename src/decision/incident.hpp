@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "config/settings.hpp"
@@ -21,8 +22,8 @@ using NewId = std::function<std::string()>;
 
 /// How the machine stands, for status and explain.
 struct IncidentView {
-  std::string phase;  ///< "watching", "settling", "deciding", "operating", "held"
-  bool warming = false;      ///< inside start_grace before the first success
+  std::string phase;     ///< "watching", "settling", "deciding", "operating", "held"
+  bool warming = false;  ///< inside start_grace before the first success
   bool stopped_cleanly = false;
   bool started = false;
   bool blind = false;
@@ -43,8 +44,17 @@ class Incident {
 
   const ServiceState& state() const { return state_; }
   const config::ServiceSettings& settings() const { return settings_; }
-  /// Takes new settings at a reload; state and open incident stay.
-  void set_settings(config::ServiceSettings settings) { settings_ = std::move(settings); }
+  /// Takes new settings at a reload; state and open incident stay. A hold is asked again at the next event (send a Tick).
+  void set_settings(config::ServiceSettings settings) {
+    settings_ = std::move(settings);
+    ask_again_ = true;
+  }
+  /// The daemon's own kill switch, which stands beside the service's suspension. Send a Tick after it.
+  void set_daemon_suspended(bool suspended, std::string why) {
+    ask_again_ = ask_again_ || suspended != daemon_suspended_;
+    daemon_suspended_ = suspended;
+    daemon_suspended_why_ = std::move(why);
+  }
   IncidentView view(Instant now) const;
   bool operation_running() const { return !operation_.empty(); }
   bool state_trusted() const { return state_trusted_; }
@@ -54,12 +64,141 @@ class Incident {
   bool enter_release(const Release& release, Instant now);
 
  private:
+  // The phases. `state_.incident` says whether an incident is open; these say what is being done about it.
+  struct Watching {};
+  struct Settling {
+    std::uint64_t number = 0;  ///< of the second opinion asked for
+    Instant since;
+    std::optional<Decision> held;  ///< asked again out of this hold
+  };
+  struct Operating {
+    std::string operation;
+    bool began = false;  ///< the engine has said so
+  };
+  struct Held {
+    Decision decision;
+  };
+  using Phase = std::variant<Watching, Settling, Operating, Held>;
+
+  /// One alert that fires.
+  struct Remembered {
+    AlertChange change;
+    bool fresh = true;  ///< false since a gap, or when it fired while the service was stopped on purpose
+    bool acknowledged = false;
+  };
+  /// The target of this incident's rollback failed its verification, in another way than the release left.
+  struct FurtherStep {
+    std::string from, failed_how, detail;
+  };
+  /// One call of on(): its instant, and the actions so far.
+  struct Turn {
+    Instant now;
+    std::vector<Action> actions;
+    void add(Action action) { actions.push_back(std::move(action)); }
+  };
+
+  // incident.cpp: one handler an event
+  void handle(Turn& turn, const event::Switched& e);
+  void handle(Turn& turn, const event::Started& e);
+  void handle(Turn& turn, const event::Stopped& e);
+  void handle(Turn& turn, const event::CheckHealth& e);
+  void handle(Turn& turn, const event::Alert& e);
+  void handle(Turn& turn, const event::RuleVerdict& e);
+  void handle(Turn& turn, const event::Settled& e);
+  void handle(Turn& turn, const event::OperationBegan& e);
+  void handle(Turn& turn, const event::OperationEnded& e);
+  void handle(Turn& turn, const event::TargetHashed& e);
+  void handle(Turn& turn, const event::Gap& e);
+  void handle(Turn& turn, const event::Suspend& e);
+  void handle(Turn& turn, const event::Unsuspend& e);
+  void handle(Turn& turn, const event::Mark& e);
+  void handle(Turn& turn, const event::Acknowledge& e);
+  void handle(Turn& turn, const event::StateUntrusted& e);
+  void handle(Turn& turn, const event::Tick& e);
+  void end_suspension_when_due(Turn& turn);
+  void begin_epoch(Turn& turn, const event::Switched& e);
+  void arm(Turn& turn);
+
+  // evidence.cpp: which alerts count
+  bool warming(Instant now) const;
+  bool counts(const Remembered& alert, Instant now) const;
+  std::vector<const Remembered*> evidence(Instant now) const;
+  bool any_rollback_alert_fires() const;
+  bool make_room_for(const AlertChange& change);
+  void alert_fires(Turn& turn, const std::string& key, const AlertChange& change);
+  void tell_of(Turn& turn, const AlertChange& change);
+
+  // choose.cpp: from evidence to a decision
+  void evaluate(Turn& turn);
+  void evaluate_phase(Turn& turn, const Watching& phase);
+  void evaluate_phase(Turn& turn, const Settling& phase);
+  void evaluate_phase(Turn& turn, const Operating& phase);
+  void evaluate_phase(Turn& turn, const Held& phase);
+  bool may_ask(Instant now);
+  void ask(Turn& turn, std::optional<Decision> held);
+  void decide(Turn& turn, const event::Settled& answers);
+  void roll_back(Turn& turn, Decision decision, Mode mode);
+  void hold(Turn& turn, Decision decision);
+  void vanished(Turn& turn, std::string reason);
+  void close_incident(Turn& turn, std::string how);
+  void close_when_quiet(Turn& turn);
+  std::optional<Instant> when_time_turns_it(const std::vector<std::string>& refusing, Instant now) const;
+
+  // tell.cpp: decisions and notifications for people
+  Decision make_decision(Instant now, DecisionKind kind, std::string reason);
+  void record(Turn& turn, const Decision& decision);
+  void notify(Turn& turn, Notification::Severity severity, std::string title, std::string text, const Decision* decision = nullptr);
+  std::string command_that_acts(Instant now, const std::string& target) const;
+  std::vector<std::string> never() const;
+
+  // operations.cpp: how operations end
+  void rollback_ended(Turn& turn, const event::OperationEnded& e);
+  void rollback_succeeded(Turn& turn, const event::OperationEnded& e);
+  void target_failed_verification(Turn& turn, const event::OperationEnded& e);
+  void hold_after(Turn& turn, const event::OperationEnded& e, std::string reason);
+  void mark_left_bad(Turn& turn, const std::string& release, std::string reason);
+  void remember_operation(const event::OperationEnded& e, Instant now);
+  bool fails_the_same_way(const std::string& failed_how) const;
+
+  // bake.cpp: the clock that makes a release good
+  bool bake_runs() const;
+  bool baking() const;
+  void accrue_bake(Instant until);
+  void bake(Turn& turn);
+  std::optional<Instant> bake_due() const;
+
   config::ServiceSettings settings_;
   ServiceState state_;
   NewId new_id_;
   std::string operation_;  ///< running one's id
   bool state_trusted_ = true;
-  // The implementer adds its members here.
+  bool daemon_suspended_ = false;
+  std::string daemon_suspended_why_;
+
+  Phase phase_ = Watching{};
+  Instant last_now_;
+  std::map<std::string, Remembered> alerts_;       ///< firing ones; at most kAlertsMax
+  std::map<std::string, VerdictChange> verdicts_;  ///< of alerting rules; at most kVerdictsMax
+  bool verdicts_overflowed_ = false;               ///< more rules than that: nothing is known well enough to bake
+  std::set<std::string> healthy_once_;             ///< http checks healthy since warming began
+  std::optional<Instant> warming_since_;           ///< started, or started again after a clean stop
+  bool stopped_ = false;
+  bool stopped_cleanly_ = false;
+  bool nothing_heard_since_gap_ = false;
+
+  std::uint64_t asked_ = 0;            ///< second opinions so far
+  std::optional<Instant> last_asked_;  ///< at least kAskSpacing apart
+  std::optional<Instant> ask_at_;      ///< look at the evidence again then
+  bool ask_again_ = false;             ///< something changed that may turn a hold
+  std::set<std::string> held_keys_;    ///< alerts the present hold knows of
+  std::string last_signature_;         ///< of the decision recorded last in this incident
+  std::optional<FurtherStep> further_;
+  std::set<std::string> ways_;          ///< how the releases left in this incident failed
+  std::optional<Instant> quiet_since_;  ///< an open incident without any firing rollback alert
+  std::optional<Decision> last_decision_;
+
+  std::optional<Instant> baking_since_;  ///< the bake clock runs, counted up to here
+  Duration baked_on_disk_{};
 };
 
 }  // namespace rollbackd::decision

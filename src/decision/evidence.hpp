@@ -1,0 +1,36 @@
+// What an alert says about a failure. Pure functions on one AlertChange; internal to decision/.
+#pragma once
+
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/alert.hpp"
+#include "model/decision.hpp"
+
+namespace rollbackd::decision {
+
+/// Names the alert among a service's: group, rule and labels.
+std::string key_of(const AlertChange& change);
+bool reads(const AlertChange& change, std::string_view metric);
+/// True when it reads `probe_*` metrics and nothing else: one probe on a new connection can refute it.
+bool reads_only_probes(const AlertChange& change);
+/// The checks a second opinion on this alert asks: the one its `check` label names, else all that can feed it.
+std::vector<std::string> checks_of(const AlertChange& change);
+
+/// `refuted`: all its checks answered and are healthy. `unconfirmed`: none could be asked. Anything that reads more than probes stands.
+enum class SecondOpinion { stands, refuted, unconfirmed };
+SecondOpinion second_opinion(const AlertChange& change, const std::vector<ReprobeAnswer>& own);
+
+/// The incident's failure_type; the label `rollbackd_failure_type` wins.
+std::string failure_type_of(const AlertChange& change);
+Cause cause_of(const AlertChange& change);
+/// Names of the verification tests that would fail in the way this alert does: what "the same way" is compared with.
+std::set<std::string> ways_of(const AlertChange& change);
+/// The same for an incident read back from disk, whose alerts are gone.
+std::set<std::string> ways_of(Cause cause);
+/// "ProcessCrashed firing since ...: summary (value 1)".
+std::string text_of(const AlertChange& change);
+
+}  // namespace rollbackd::decision

@@ -215,6 +215,7 @@ class Keeper {
     if (::sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) return Error::from_errno("cannot block signals", errno);
     signals_.reset(::signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC));
     if (!signals_) return Error::from_errno("cannot make a signalfd", errno);
+    save_state();  // From here on it is this keeper's.
     return listen();
   }
 

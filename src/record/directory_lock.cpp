@@ -1,0 +1,66 @@
+// One daemon, or one offline rollback, per state directory: an flock(2) that ends with its process.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "base/text.hpp"
+#include "record/state_file.hpp"
+
+namespace rollbackd::record {
+namespace {
+
+Result<> make_directory(const std::string& directory) {
+  std::error_code error;
+  const std::filesystem::path parent = std::filesystem::path(directory).parent_path();
+  if (!parent.empty()) std::filesystem::create_directories(parent, error);
+  if (::mkdir(directory.c_str(), 0700) == 0 || errno == EEXIST) return {};
+  return Error::from_errno("cannot make the state directory " + directory, errno).try_next("make it, or set state_directory");
+}
+
+/// The pid that the holder wrote; "another process" when it has not yet.
+std::string holder(int fd) {
+  char text[32];
+  const ssize_t n = ::pread(fd, text, sizeof text, 0);
+  const std::string_view pid = trim(std::string_view(text, n > 0 ? static_cast<std::size_t>(n) : 0));
+  return pid.empty() ? "another process" : "pid " + printable(pid);
+}
+
+}  // namespace
+
+Result<DirectoryLock> DirectoryLock::take(const std::string& directory) {
+  if (auto made = make_directory(directory); made.has_error()) return made.error();
+  const std::string path = directory + "/lock";
+  DirectoryLock lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
+  if (lock.fd_ < 0) return Error::from_errno("cannot open " + path, errno);
+  if (::flock(lock.fd_, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return Error::from_errno("cannot lock " + path, errno);
+    return Error(Errc::conflict, "the state directory " + directory + " is in use")
+        .because(holder(lock.fd_) + " holds " + path)
+        .try_next("stop that one first, or ask it with rollbackctl");
+  }
+  // For people, and for the error above. The lock holds without it, so a full disk does not matter.
+  const std::string pid = std::to_string(::getpid()) + "\n";
+  if (::pwrite(lock.fd_, pid.data(), pid.size(), 0) == static_cast<ssize_t>(pid.size())) {
+    (void)!::ftruncate(lock.fd_, static_cast<off_t>(pid.size()));
+  }
+  return lock;
+}
+
+DirectoryLock::DirectoryLock(DirectoryLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+
+DirectoryLock& DirectoryLock::operator=(DirectoryLock&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+DirectoryLock::~DirectoryLock() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+}  // namespace rollbackd::record

@@ -33,6 +33,7 @@ struct CheckCounters {
   std::uint64_t ok = 0, failed = 0, unobserved = 0, late = 0;  ///< late: a slot was skipped because the one before still ran
 };
 
+/// Used on its executor's one thread. Stays alive until its coroutines have ended.
 class Check {
  public:
   virtual ~Check() = default;
@@ -44,6 +45,8 @@ class Check {
   virtual Source source() const = 0;
   /// What the service's manager said; only the process check listens.
   virtual void on_process(const ProcessEvent&) {}
+  /// The service begins a new epoch: failures of the release before are not part of the new one's row. Counters stay.
+  virtual void begin_epoch() {}
   virtual const CheckCounters& counters() const = 0;
 };
 

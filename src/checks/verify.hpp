@@ -25,6 +25,8 @@ struct VerifyContext {
   /// Since when every health-judging check has been healthy without a break, all of it after this switch, and the process (if managed) ran;
   /// nothing when that is not so now.
   std::function<std::optional<Instant>()> healthy_since;
+  /// Of the switch: `service_status` passes only for a process that started after it. Zero: not looked at.
+  Instant switched{};
   /// The managed process as the engine knows it now; nothing without a manager.
   std::function<std::optional<World::Process>()> process;
 };

@@ -411,6 +411,11 @@ asio::awaitable<Result<HttpResponse>> HttpClient::Impl::perform(std::shared_ptr<
   if (has_control(request.method) || request.method.empty() || request.method.find(' ') != std::string::npos) {
     co_return Error(Errc::invalid_argument, "\"" + printable(request.method) + "\" is no HTTP method");
   }
+  if (!request.target.empty() &&
+      (request.target[0] != '/' || has_control(request.target) || request.target.find(' ') != std::string::npos)) {
+    co_return Error(Errc::invalid_argument, "\"" + printable(cut(request.target, 200)) + "\" cannot be asked for")
+        .try_next("begin with / and percent-encode spaces");
+  }
   for (const auto& [name, value] : request.headers) {
     if (name.empty() || has_control(name) || has_control(value) || name.find_first_of(": ") != std::string::npos) {
       co_return Error(Errc::invalid_argument, "the header \"" + printable(name) + "\" cannot be sent");

@@ -327,6 +327,16 @@ TEST_F(HttpClientTest, AHeaderThatWouldBreakTheLineIsRefused) {
   EXPECT_EQ(get(client, {.method = "GET /x HTTP/1.1\r\n"}).error().code, Errc::invalid_argument);
 }
 
+TEST_F(HttpClientTest, ARequestMayNameAnotherTargetThanTheUrl) {
+  server_.answers = {ok("")};
+  HttpClient client = client_for(url("/health"));
+
+  ASSERT_TRUE(get(client, {.target = "/api?x=1"}).has_value());
+
+  EXPECT_THAT(server_.requests.at(0), testing::StartsWith("GET /api?x=1 HTTP/1.1\r\n"));
+  EXPECT_EQ(get(client, {.target = "/a b"}).error().code, Errc::invalid_argument);
+}
+
 TEST_F(HttpClientTest, SpeaksOverAUnixSocket) {
   const test::TempDir dir;
   Scripted<asio::local::stream_protocol> server(context_, {dir / "api.sock"});

@@ -340,7 +340,8 @@ class LogCheck final : public Check {
       if (stopped) co_return;
       const Instant now = context_.clock->now();
       const bool repeat = now - last_batch_ >= kRepeat;
-      if (watched_) {
+      if (watched_ && inotify_ && !directory_is_there()) inotify_.reset();  // Wakes follow(), which knows what to do.
+      if (watched_ && inotify_) {
         if (repeat || !trouble_.empty()) scan_directory(false);
         look_at_sizes();
         co_await read_all();
@@ -368,12 +369,30 @@ class LogCheck final : public Check {
     deliver(context_.clock->now());
   }
 
+  Result<> watch_directory() {
+    auto inotify = io::Inotify::open(context_.executor);
+    if (inotify.has_error()) return inotify.error();
+    const Result<int> watch = inotify->add(directory_, kDirectoryEvents);
+    if (watch.has_error()) return watch.error();
+    struct stat now {};
+    if (::stat(directory_.c_str(), &now) != 0) return Error::from_errno("cannot watch " + directory_, errno);
+    directory_inode_ = now.st_ino;
+    inotify_.emplace(std::move(*inotify));
+    return {};
+  }
+
+  /// Whether the path still leads to the directory that is watched. inotify does not tell: a file held open keeps its removed directory
+  /// alive.
+  bool directory_is_there() const {
+    struct stat now {};
+    return ::stat(directory_.c_str(), &now) == 0 && now.st_ino == directory_inode_;
+  }
+
   /// Follows the directory's events until it goes away. @return true when cancelled
   asio::awaitable<bool> follow_directory(bool at_start) {
-    auto inotify = io::Inotify::open(context_.executor);
-    const Result<int> watch = inotify.has_error() ? Result<int>(inotify.error()) : inotify->add(directory_, kDirectoryEvents);
-    if (watch.has_error()) {
-      set_gone(watch.error().text());
+    const Result<> watching = watch_directory();
+    if (watching.has_error()) {
+      set_gone(watching.error().text());
       co_return false;
     }
     gone_.clear();
@@ -383,9 +402,10 @@ class LogCheck final : public Check {
     deliver(context_.clock->now());
 
     while (true) {
-      const auto events = co_await inotify->next();
-      if (events.has_error()) co_return events.error().code == Errc::cancelled;
-      if (take_events(*events)) {
+      const auto events = co_await inotify_->next();
+      const bool gone = events.has_error() ? !inotify_.has_value() : take_events(*events);  // tick() takes the watch away, too.
+      if (events.has_error() && !gone) co_return events.error().code == Errc::cancelled;
+      if (gone) {
         for (File& file : files_) retire(file, context_.clock->now());
         co_await read_all();
         set_gone("the directory " + directory_ + " is gone");
@@ -414,6 +434,7 @@ class LogCheck final : public Check {
     }
     for (File& file : files_)
       if (file.retired) file.dirty = true;  // An event under its new name does not say so.
+    if (!directory_is_there()) return true;
     if (scan) scan_directory(false);
     return false;
   }
@@ -428,8 +449,10 @@ class LogCheck final : public Check {
 
   std::list<File> files_;  ///< in rotation: the next to be read first
   bool watched_ = false;
-  std::string gone_;     ///< why the directory cannot be watched
-  std::string trouble_;  ///< why some file cannot be read
+  std::optional<io::Inotify> inotify_;
+  ino_t directory_inode_ = 0;  ///< of the one that is watched
+  std::string gone_;           ///< why the directory cannot be watched
+  std::string trouble_;        ///< why some file cannot be read
 
   Labels lines_labels_, cut_labels_;
   std::vector<Labels> match_labels_;

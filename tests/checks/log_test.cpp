@@ -202,6 +202,18 @@ TEST_F(LogCheckTest, ADirectoryThatVanishesIsUnobserved) {
   EXPECT_TRUE(told) << "the last lines were lost";
 }
 
+TEST_F(LogCheckTest, ADirectoryThatWasReplacedIsFollowedAgain) {
+  fs::create_directory(dir_ / "sub");
+  settings_.path = dir_ / "sub/app.log";
+  append(dir_ / "sub/app.log", "");
+  start();
+  fs::rename(dir_ / "sub", dir_ / "old");
+  fs::create_directory(dir_ / "sub");
+  append(dir_ / "sub/app.log", "FATAL\n");
+
+  EXPECT_TRUE(critical_becomes(1));
+}
+
 TEST_F(LogCheckTest, ASecondOpinionReadsWhatIsThereNow) {
   append(dir_ / "app.log", "");
   start();

@@ -10,6 +10,7 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+RULES = os.path.join(HERE, "..", "..", "rules")
 
 
 def free_port():
@@ -137,7 +138,7 @@ class Fleet:
         self.write_configuration()
         with open(self.log, "ab") as log:
             self.daemon = subprocess.Popen([os.path.join(self.binaries, "rollbackd"), "--config", self.config], stdout=log, stderr=log,
-                                           stdin=subprocess.DEVNULL, env=dict(os.environ, **(environment or {})))
+                                           stdin=subprocess.DEVNULL, env=dict({"ROLLBACKD_RULES_DIRECTORY": RULES}, **dict(os.environ, **(environment or {}))))
         if wait:
             self.wait_ready()
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -21,7 +23,9 @@ class Worker {
     using T = decltype(work());
     // In an optional, because co_spawn wants a type with a default constructor.
     auto body = [](Work w) -> boost::asio::awaitable<std::optional<T>> { co_return std::optional<T>(w()); };
-    std::optional<T> result = co_await boost::asio::co_spawn(pool_, body(std::move(work)), boost::asio::use_awaitable);
+    // Cut off from the caller's cancellation: begun work ends by itself, and Asio would hand a pointer into the caller's slot to another thread.
+    auto token = boost::asio::bind_cancellation_slot(boost::asio::cancellation_slot(), boost::asio::use_awaitable);
+    std::optional<T> result = co_await boost::asio::co_spawn(pool_, body(std::move(work)), token);
     co_return std::move(*result);
   }
 

@@ -51,10 +51,12 @@ class HttpCheck final : public Check {
     while (true) {
       timer_.expires_after(slot - context_.clock->now());
       const auto [stopped] = co_await timer_.async_wait(kToken);
-      if (stopped) co_return;
+      const bool cancelled = co_await is_cancelled();
+      if (stopped || cancelled) co_return;
 
       std::optional<Batch> batch = co_await probe(&client_, fresh_next_, slot);
-      if (!batch) co_return;  // Cancelled.
+      const bool cancelled_meanwhile = co_await is_cancelled();
+      if (!batch || cancelled_meanwhile) co_return;
       context_.sink(std::move(*batch));
 
       slot = slot + interval;

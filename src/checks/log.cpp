@@ -322,12 +322,14 @@ class LogCheck final : public Check {
     return true;
   }
 
-  asio::awaitable<void> read_all() {
+  /// Reads until nothing is left, with a turn of the reactor's other work after each block. @return true when cancelled
+  asio::awaitable<bool> read_all() {
     for (bool more = turn(); more; more = turn()) {
       co_await asio::post(context_.executor, asio::use_awaitable);
-      const auto state = co_await asio::this_coro::cancellation_state;  // Named: gcc 12.2 mistreats it inside a condition.
-      if (state.cancelled() != asio::cancellation_type::none) co_return;
+      const bool cancelled = co_await is_cancelled();
+      if (cancelled) co_return true;
     }
+    co_return co_await is_cancelled();
   }
 
   // ---- Following ----
@@ -337,14 +339,16 @@ class LogCheck final : public Check {
     while (true) {
       timer_.expires_after(kTick);
       const auto [stopped] = co_await timer_.async_wait(kToken);
-      if (stopped) co_return;
+      const bool cancelled_meanwhile = co_await is_cancelled();
+      if (stopped || cancelled_meanwhile) co_return;
       const Instant now = context_.clock->now();
       const bool repeat = now - last_batch_ >= kRepeat;
       if (watched_ && inotify_ && !directory_is_there()) inotify_.reset();  // Wakes follow(), which knows what to do.
       if (watched_ && inotify_) {
         if (repeat || !trouble_.empty()) scan_directory(false);
         look_at_sizes();
-        co_await read_all();
+        const bool cancelled = co_await read_all();
+        if (cancelled) co_return;
         forget_old_ones();
       }
       if (matched_ || repeat || (news_ && now - last_batch_ >= kTick)) deliver(now);
@@ -359,7 +363,8 @@ class LogCheck final : public Check {
       if (cancelled) co_return;
       retry_.expires_after(kRetry);
       const auto [stopped] = co_await retry_.async_wait(kToken);
-      if (stopped) co_return;
+      const bool cancelled_meanwhile = co_await is_cancelled();
+      if (stopped || cancelled_meanwhile) co_return;
     }
   }
 
@@ -398,7 +403,8 @@ class LogCheck final : public Check {
     gone_.clear();
     scan_directory(at_start);
     watched_ = true;
-    co_await read_all();
+    const bool cancelled_at_start = co_await read_all();
+    if (cancelled_at_start) co_return true;
     deliver(context_.clock->now());
 
     while (true) {
@@ -407,14 +413,14 @@ class LogCheck final : public Check {
       if (events.has_error() && !gone) co_return events.error().code == Errc::cancelled;
       if (gone) {
         for (File& file : files_) retire(file, context_.clock->now());
-        co_await read_all();
+        const bool cancelled = co_await read_all();
+        if (cancelled) co_return true;
         set_gone("the directory " + directory_ + " is gone");
         co_return false;
       }
       const Instant began = context_.clock->now();
-      co_await read_all();
-      const auto state = co_await asio::this_coro::cancellation_state;
-      if (state.cancelled() != asio::cancellation_type::none) co_return true;
+      const bool cancelled = co_await read_all();
+      if (cancelled) co_return true;
       if (news_ && began - last_batch_ >= kTick) deliver(began);
     }
   }

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <string>
 #include <string_view>
 
@@ -37,6 +39,13 @@ inline Batch batch_of(const CheckContext& context, Instant began) {
   batch.check = context.settings.name;
   batch.began = began;
   return batch;
+}
+
+/// Whether the awaiting coroutine was cancelled. A cancel that comes while an operation's result is already under way stops nothing by
+/// itself, so every loop asks. (Its own coroutine, because gcc 12.2 mistreats a co_await of the state inside a condition.)
+inline boost::asio::awaitable<bool> is_cancelled() {
+  const auto state = co_await boost::asio::this_coro::cancellation_state;
+  co_return state.cancelled() != boost::asio::cancellation_type::none;
 }
 
 /// This machine's name: the `instance` of what is watched without a network address.

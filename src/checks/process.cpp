@@ -136,10 +136,12 @@ class ProcessCheck final : public Check {
   void deliver(Instant began) { context_.sink(known(began)); }
 
   asio::awaitable<void> repeat() {
+    co_await asio::this_coro::throw_if_cancelled(false);
     while (true) {
       timer_.expires_after(kRepeat);
       const auto [stopped] = co_await timer_.async_wait(kToken);
-      if (stopped) co_return;
+      const bool cancelled = co_await is_cancelled();
+      if (stopped || cancelled) co_return;
       if (!context_.settings.pid_file.empty()) look_at_pid_file();  // inotify is a hint; this is a second look.
       deliver(context_.clock->now());
     }
@@ -249,7 +251,8 @@ class ProcessCheck final : public Check {
       if (cancelled) co_return;
       retry_.expires_after(kRetry);
       const auto [stopped] = co_await retry_.async_wait(kToken);
-      if (stopped) co_return;
+      const bool cancelled_meanwhile = co_await is_cancelled();
+      if (stopped || cancelled_meanwhile) co_return;
     }
   }
 
@@ -266,7 +269,8 @@ class ProcessCheck final : public Check {
     look_at_pid_file();
     while (true) {
       const auto events = co_await inotify->next();
-      if (events.has_error()) co_return events.error().code == Errc::cancelled;
+      const bool cancelled = co_await is_cancelled();
+      if (events.has_error() || cancelled) co_return cancelled || events.error().code == Errc::cancelled;
       bool look = false, gone = false;
       for (const io::FileEvent& event : *events) {
         look |= event.name == name || (event.mask & IN_Q_OVERFLOW) != 0;

@@ -201,8 +201,8 @@ asio::awaitable<TestResult> run_test(VerifyContext context, TestSettings test) {
     if (timeout <= Duration::zero()) break;
     last = co_await attempt(context, test, timeout);
     if (last.kind == Kind::passed || end - context.clock->now() <= pause) break;
-    const auto state = co_await asio::this_coro::cancellation_state;  // Named: gcc 12.2 mistreats it inside a condition.
-    if (state.cancelled() != asio::cancellation_type::none) break;
+    const bool cancelled = co_await is_cancelled();
+    if (cancelled) break;
     timer.expires_after(pause);
     const auto [stopped] = co_await timer.async_wait(kToken);
     if (stopped) break;

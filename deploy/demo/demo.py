@@ -4,8 +4,9 @@ import argparse
 import os
 import shutil
 import signal
-import socket
+import socketserver
 import sys
+import threading
 import time
 
 from fleet import Fleet, NotInTime, free_port, wait_for
@@ -45,14 +46,15 @@ class Demo:
         self.database = None
 
     def start_database(self):
-        self.database = socket.socket()
-        self.database.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.database.bind(("127.0.0.1", self.database_port))
-        self.database.listen(64)
+        """The dependency that cart, pay and ship share: it takes connections, and that is all they ask of it."""
+        socketserver.ThreadingTCPServer.allow_reuse_address = True
+        self.database = socketserver.ThreadingTCPServer(("127.0.0.1", self.database_port), socketserver.BaseRequestHandler)
+        threading.Thread(target=self.database.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def stop_database(self):
         if self.database:
-            self.database.close()
+            self.database.shutdown()
+            self.database.server_close()
             self.database = None
 
     def run(self, letter, title, scenario):
@@ -60,7 +62,7 @@ class Demo:
             line = scenario()
             self.passed += 1
             print("(%s) ok    %-44s %s" % (letter, title, line), flush=True)
-        except (Failed, NotInTime, AssertionError, OSError) as error:
+        except (Failed, NotInTime, AssertionError, OSError, KeyError) as error:
             self.failed += 1
             print("(%s) WRONG %-44s %s" % (letter, title, error), flush=True)
             print(self.fleet.ctl("explain", "shop")[1], file=sys.stderr)
@@ -97,7 +99,7 @@ class Demo:
         expect(len(rollbacks) == 1, "%d rollbacks instead of one" % len(rollbacks))
         timing = decision["timing"]
         seen = decision["evidence"][0].split(" firing")[0].split(":")[0]
-        switched, verified = row["switched_seconds"], row["ended_seconds"]
+        switched, verified = row["switched_unix"], row["ended_unix"]
         return "seen %s; guards %d/%d yes; %s -> %s; seen -> settled %s -> switched %s -> verified %s" % (
             seen, len(guards), len(guards), release, before, milliseconds(timing["settled"], timing["seen"]),
             milliseconds(switched, timing["settled"]), milliseconds(verified, switched))

@@ -21,6 +21,7 @@ void Service::queue(std::vector<Action> actions) {
     // An epoch begins at once: the next batch must already fall into it.
     if (const auto* begin = std::get_if<action::BeginEpoch>(&action)) {
       health_.begin_epoch(begin->at);
+      for (const auto& check : checks_) check->begin_epoch();
       timing_ = Timing{};
       const auto judgement = engine_.judge_.begin_epoch(key(), begin->at);
       engine_.deliver(judgement);
@@ -117,7 +118,8 @@ asio::awaitable<void> Service::persist(Json state) {
 asio::awaitable<void> Service::arm(std::string release) {
   const auto self = shared_from_this();
   const LedgerEntry* entry = ledger::find(incident_->state(), release);
-  TargetFacts facts = co_await driver_->arm(release, entry ? entry->release.digest : "");
+  const std::string expected = entry ? entry->release.digest : "";  // Named: gcc 12.2 destroys a conditional's temporary twice in a co_await.
+  TargetFacts facts = co_await driver_->arm(release, expected);
   std::string digest;
   if (facts.intact) {
     auto hashed = co_await driver_->digest(release);  // Kept from arming: no second read of the files.

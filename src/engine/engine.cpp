@@ -7,6 +7,7 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "engine/service.hpp"
+#include "ledger/ledger.hpp"
 
 namespace rollbackd::engine {
 
@@ -259,17 +260,16 @@ asio::awaitable<ReprobeAnswer> Service::reprobe(std::string check_name) {
 
 asio::awaitable<TargetFacts> Service::look(std::string release) {
   const auto self = shared_from_this();
-  const LedgerEntry* entry = nullptr;
-  for (const auto& row : incident_->state().ledger)
-    if (row.release.id == release) entry = &row;
-  TargetFacts facts = co_await driver_->look(release, entry ? entry->release.digest : "");
+  std::string expected;
+  if (const LedgerEntry* entry = ledger::find(incident_->state(), release)) expected = entry->release.digest;
+  TargetFacts facts = co_await driver_->look(release, expected);
   co_return facts;
 }
 
 void Engine::notify(Notification notification) {
   const auto level = notification.severity == Notification::Severity::page ? log::Level::error : log::Level::warning;
   log::write(notification.severity == Notification::Severity::info ? log::Level::info : level, notification.title,
-             {{"service", notification.service.text()}, {"text", notification.text}});
+             {{"service", notification.service.text()}, {"text", join(split(notification.text, '\n'), "; ")}});
   outbox_->push(std::move(notification));
 }
 

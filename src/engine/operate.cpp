@@ -148,7 +148,8 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
       row.status = OperationStatus::verifying;
       engine_.history_->add(row);
       const Instant switched = operation.record().switched.value_or(operation.record().begun);
-      answer = rollback::Verified{co_await verify(verify_->release, verify_->deadline, switched)};
+      rollback::VerificationVerdict verdict = co_await verify(verify_->release, verify_->deadline, switched);
+      answer = rollback::Verified{std::move(verdict)};
     } else {
       finish = std::get<rollback::Finish>(ask);
       break;

@@ -199,17 +199,17 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
       co_await attach();
       watch();
       // The plan of what is left: the switch is done, the steps after it are asked for again under the same operation id.
-      Plan plan;
-      plan.request = last.request;
       World as_planned = *world;
       as_planned.live = last.request.from;
       as_planned.link_value = last.from_path;
       auto steps = driver_->plan(as_planned, last.request.to);
       if (steps && manager_)
         for (Step& step : manager_->plan()) steps->push_back(std::move(step));
-      if (steps) {
-        auto made = rollback::make_plan(last.request, as_planned, std::move(*steps));
-        if (made) plan = std::move(*made);
+      Result<Plan> plan = steps ? rollback::make_plan(last.request, as_planned, std::move(*steps)) : Result<Plan>(steps.error());
+      if (!plan) {  // Without its steps the rest would be skipped and still called a success.
+        trouble_ = "operation " + last.request.operation + " cannot be continued: " + plan.error().text();
+        deliver(event::StateUntrusted{trouble_});
+        co_return;
       }
       rollback::OperationOptions options;
       options.node = engine_.options_.node;
@@ -217,7 +217,7 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
       options.deadline_step = settings_.policy.deadline_step;
       options.verify = last.request.kind != OperationKind::deploy;
       options.fence = last.fence;
-      auto operation = rollback::Operation::resumed(last, std::move(plan), options, found.resume_at, now);
+      auto operation = rollback::Operation::resumed(last, std::move(*plan), options, found.resume_at, now);
       rollback::Ask first = operation.begin(now);
       spawn(engine_.executor_, shared_from_this(), drive(std::move(operation), std::move(first), true));
       co_return;

@@ -229,6 +229,7 @@ checks::VerifyContext Service::verify_context(const std::string& release) const 
   context.settings = settings_;
   context.release = release;
   context.release_path = component().releases + "/" + release;
+  context.switched = incident_->state().epoch.switched;
   const std::weak_ptr<const Service> weak = weak_from_this();
   context.healthy_since = [weak]() -> std::optional<Instant> {
     const auto self = weak.lock();

@@ -25,7 +25,8 @@ class Worker {
     auto body = [](Work w) -> boost::asio::awaitable<std::optional<T>> { co_return std::optional<T>(w()); };
     // Cut off from the caller's cancellation: begun work ends by itself, and Asio would hand a pointer into the caller's slot to another thread.
     auto token = boost::asio::bind_cancellation_slot(boost::asio::cancellation_slot(), boost::asio::use_awaitable);
-    std::optional<T> result = co_await boost::asio::co_spawn(pool_, body(std::move(work)), token);
+    auto running = body(std::move(work));
+    std::optional<T> result = co_await boost::asio::co_spawn(pool_, std::move(running), token);
     co_return std::move(*result);
   }
 

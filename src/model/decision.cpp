@@ -56,6 +56,7 @@ Json Decision::to_json() const {
   json.set("guards", std::move(answers));
   json.set("why_not", list_of(why_not));
   json.set("reason", reason).set("next_step", next_step).set("operation", operation);
+  if (!timing.is_null()) json.set("timing", timing);
   return json;
 }
 

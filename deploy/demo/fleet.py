@@ -2,6 +2,7 @@
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -14,10 +15,16 @@ RULES = os.path.join(HERE, "..", "..", "rules")
 
 
 def free_port():
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A loopback port that was free a moment ago, below the range the kernel takes outgoing connections' ports from."""
+    for _ in range(200):
+        port = random.randrange(15000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise OSError("no free port on 127.0.0.1 between 15000 and 32000")
 
 
 class Unix(http.client.HTTPConnection):

@@ -1,0 +1,244 @@
+#!/usr/bin/python3
+"""How long rollbackd takes from an event to its reaction, to the switch and to the verified end; beside it, in the same rounds, the floor."""
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from common import Bench, CannotMeasure, NotInTime, adopt_orphans, boot_now, quantile, reap, report
+
+WINDOW = 0.1       # Seconds of health that the verification asks for.
+SLOT = 1.0         # Seconds between two probes, as in the promise.
+HTTP_RULES = {"groups": [{"name": "bench", "rules": [
+    {"alert": "ProbeFailed", "expr": "probe_success == 0", "labels": {"severity": "critical", "rollbackd_action": "rollback"}}]}]}
+POLICY = {"bake_time": "1h", "start_grace": "1s", "settle": "1s", "cooldown": "0s", "budget": {"rollbacks": 100, "per": "1m"}}
+VERIFY = [{"type": "checks_healthy", "for": "100ms", "within": "10s"}]
+
+
+class Floor:
+    """bench_floor, waiting for the same event."""
+
+    def __init__(self, binaries, *arguments):
+        self.process = subprocess.Popen([os.path.join(binaries, "bench_floor"), *map(str, arguments)], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, text=True)
+        if arguments[0] != "switch" and self.process.stdout.readline() != "ready\n":
+            self.process.wait(10)
+            raise CannotMeasure("bench_floor %s did not start" % arguments[0])
+
+    def answer(self):
+        """Seconds of CLOCK_BOOTTIME at which it noticed (or how long its switch took)."""
+        try:
+            text = self.process.communicate(timeout=15)[0]
+        except subprocess.TimeoutExpired as error:
+            raise CannotMeasure("bench_floor noticed nothing") from error
+        if self.process.returncode != 0:
+            raise CannotMeasure("bench_floor ended with %d" % self.process.returncode)
+        return int(text) / 1e9
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+class Round:
+    """What one rollback took, in milliseconds."""
+
+    def __init__(self, bench, event, operation, floor):
+        timing = operation["decision"]["timing"]
+        self.reaction = 1000 * (timing["reaction"] - bench.engine(event))
+        self.floor = 1000 * (floor - event)
+        self.switched = 1000 * (operation["switched_unix"] - timing["settled"])
+        begun, listening = next((int(b) / 1e9, int(e) / 1e9) for r, b, e in reversed(bench.service.rows("starts")) if r == operation["to"])
+        self.verified = 1000 * (operation["ended_unix"] - timing["settled"] - (listening - begun) - WINDOW)
+        self.switch = 1000 * next(step["took_seconds"] for step in operation["steps"] if step["action"] == "switch")
+        if self.reaction < 0:
+            raise CannotMeasure("a reaction %.3f ms before its event" % -self.reaction)
+
+
+def rounds_of(bench, count, name, one_round):
+    out = []
+    for number in range(1, count + 1):
+        release = "v%d" % number
+        bench.service.release(release)
+        bench.fleet.deploy(bench.service, release)
+        bench.settled(release)
+        out.append(one_round(bench, release))
+        bench.settled("v0")
+        reap()
+        if sys.stderr.isatty():
+            print("\r%s %d/%d " % (name, number, count), end="", file=sys.stderr, flush=True)
+    bench.check_clock()
+    return out
+
+
+def killed(bench, release):
+    pid = bench.service.pid()
+    floor = Floor(bench.fleet.binaries, "pidfd", pid)
+    try:
+        event = boot_now()
+        os.kill(pid, signal.SIGKILL)
+        noticed = floor.answer()
+        return Round(bench, event, bench.rolled_back(release), noticed)
+    finally:
+        floor.end()
+
+
+def fatal_line(bench, release):
+    floor = Floor(bench.fleet.binaries, "line", bench.service.log)
+    try:
+        log = os.open(bench.service.log, os.O_WRONLY | os.O_APPEND)
+        event = boot_now()
+        os.write(log, b"FATAL cannot write orders: the ledger is read-only\n")
+        os.close(log)
+        noticed = floor.answer()
+        return Round(bench, event, bench.rolled_back(release), noticed)
+    finally:
+        floor.end()
+
+
+def answers_500(bench, release):
+    service, runtime = bench.service, bench.service.runtime
+    failing = os.path.join(runtime, "failing")
+    before = len(service.rows("failures"))
+    floor = Floor(bench.fleet.binaries, "http", service.port, "/floor", int(1000 * SLOT), random.randrange(int(1000 * SLOT)))
+    try:
+        time.sleep(random.uniform(0, SLOT))  # Not a wait for anything: a random phase against both grids.
+        event = boot_now()
+        open(failing, "w", encoding="utf-8").close()
+        noticed = floor.answer()
+
+        def reacted():
+            return any(path == "/health" for path, _ in service.rows("failures")[before:])
+        until = time.monotonic() + 10
+        while not reacted():
+            if time.monotonic() > until:
+                raise CannotMeasure("rollbackd did not ask for 10 s")
+            time.sleep(0.001)
+        # What fails is the release that is left: the service is well again once another one starts.
+        wait_for_switch(bench)
+        os.unlink(failing)
+        round_ = Round(bench, event, bench.rolled_back(release), noticed)
+    finally:
+        floor.end()
+        if os.path.exists(failing):
+            os.unlink(failing)
+    answered = {}
+    for path, at in service.rows("failures")[before:]:
+        answered.setdefault(path, int(at) / 1e9)
+    round_.waited = 1000 * (answered["/health"] - event)  # For our next slot: the phase, which nobody can help.
+    round_.after_answer = round_.reaction - round_.waited
+    round_.floor_after_answer = 1000 * (noticed - answered["/floor"])
+    return round_
+
+
+def wait_for_switch(bench):
+    until = time.monotonic() + 10
+    while bench.service.live() != "v0":
+        if time.monotonic() > until:
+            raise CannotMeasure("no switch within 10 s of the failing answer: " + str(bench.fleet.status(bench.service)))
+        time.sleep(0.001)
+
+
+def both(metric, rounds, of, median_promise, p95_promise, peer, peer_value, floor=None, unit="ms"):
+    """Two lines: the median and the 95th percentile, each against what is promised of it (None: nothing)."""
+    for name, q, promised in (("median", 0.5, median_promise), ("p95", 0.95, p95_promise)):
+        value = quantile([of(r) for r in rounds], q)
+        beside = None if floor is None else quantile([floor(r) for r in rounds], q)
+        report("latency", "%s_%s" % (metric, name), value, unit, "none of its own" if promised is None else "<= %g %s" % (promised, unit),
+               promised is None or value <= promised, peer, peer_value, beside)
+
+
+def operations(scenario, rounds, floor):
+    both("%s_decision_to_switched" % scenario, rounds, lambda r: r.switched, 10, None, "ln + mv, measured once", 3)
+    both("%s_decision_to_verified_beside_start_and_window" % scenario, rounds, lambda r: r.verified, 250, None, "", None)
+    value = 1000 * quantile([r.switch for r in rounds], 0.5)
+    report("latency", "%s_switch_step_median" % scenario, value, "us", "<= 300 us", value <= 300, "ln + mv, measured once", 3000,
+           1e6 * quantile(floor, 0.5))
+
+
+def switch_floor(bench, count):
+    """Seconds of an exchange of two links and a sync, on the file system that holds the service's."""
+    took = []
+    for _ in range(count):
+        floor = Floor(bench.fleet.binaries, "switch", bench.service.root)
+        try:
+            took.append(floor.answer())
+        finally:
+            floor.end()
+    return took
+
+
+def kill(binaries, count):
+    verify = [{"type": "service_status", "within": "10s"}, *VERIFY]
+    with Bench(binaries, "kill", None, identity=None, policy=POLICY, verify=verify) as bench:
+        rounds = rounds_of(bench, count, "kill", killed)
+        floor = switch_floor(bench, count)
+    both("kill_to_reaction", rounds, lambda r: r.reaction, 3, 10, "runit, own children only; systemd 13, Monit 1942; measured once", 2.5,
+         lambda r: r.floor)
+    operations("kill", rounds, floor)
+
+
+def log(binaries, count):
+    def checks(service):
+        return [{"name": "app-log", "type": "log", "path": service.log, "patterns": {"critical": "FATAL|panic"}}]
+    with Bench(binaries, "log", checks, identity=None, policy=POLICY, verify=VERIFY) as bench:
+        rounds = rounds_of(bench, count, "log", fatal_line)
+        floor = switch_floor(bench, count)
+    both("log_line_to_reaction", rounds, lambda r: r.reaction, 5, 10, "swatchdog; fail2ban 291, mtail + Prometheus 1459; measured once", 2.3,
+         lambda r: r.floor)
+    operations("log", rounds, floor)
+
+
+def http(binaries, count):
+    def checks(service):
+        return [{"name": "health", "type": "http", "url": service.url(), "interval": "%gs" % SLOT, "timeout": "500ms"}]
+    with Bench(binaries, "http", checks, rules=HTTP_RULES, identity=None, policy=POLICY, verify=VERIFY) as bench:
+        rounds = rounds_of(bench, count, "http", answers_500)
+        floor = switch_floor(bench, count)
+    peer = "Prometheus + blackbox; HAProxy 753, Prometheus metric rule 1473; measured once"
+    answered = quantile([r.after_answer for r in rounds], 0.5)
+    answered_floor = quantile([r.floor_after_answer for r in rounds], 0.5)
+    # The two grids have phases of their own, so that the medians of the whole time differ by chance: what the floor would have taken
+    # on our slots is our wait for the slot and its own work.
+    value = quantile([r.reaction for r in rounds], 0.5)
+    same_slots = quantile([r.waited for r in rounds], 0.5) + answered_floor
+    report("latency", "http_500_to_reaction_median", value, "ms", "<= floor + 5 ms, the floor polling on the same slots", value <= same_slots + 5,
+           peer, 454, same_slots)
+    report("latency", "http_500_to_reaction_median_beside_own_floor", value, "ms", "none of its own: the floor has its own phase", True, peer, 454,
+           quantile([r.floor for r in rounds], 0.5))
+    report("latency", "http_failing_answer_to_reaction_median", answered, "ms", "<= floor + 5 ms", answered <= answered_floor + 5, peer, None,
+           answered_floor)
+    value = quantile([r.after_answer for r in rounds], 0.95)
+    report("latency", "http_failing_answer_to_reaction_p95", value, "ms", "none of its own", True, peer, None,
+           quantile([r.floor_after_answer for r in rounds], 0.95))
+    operations("http", rounds, floor)
+
+
+SCENARIOS = {"kill": kill, "log": log, "http": http}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--binaries", required=True, help="directory of rollbackd, bench_floor and bench_service")
+    parser.add_argument("--rounds", type=int, default=100, help="rollbacks of each kind (default 100)")
+    parser.add_argument("--only", choices=SCENARIOS, action="append", help="measure this alone; may be given again")
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds must be 1 or more")
+    adopt_orphans()
+    good = True
+    for name in options.only or SCENARIOS:
+        try:
+            SCENARIOS[name](os.path.abspath(options.binaries), options.rounds)
+        except (CannotMeasure, NotInTime, AssertionError, OSError, KeyError, StopIteration, subprocess.SubprocessError) as error:
+            good = False
+            print("latency: %s could not be measured: %s: %s" % (name, type(error).__name__, error), file=sys.stderr, flush=True)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Measures what DESIGN.md, section 10, promises and prints one JSON object a line.
+#   tests/bench/run.sh NAME [options]      NAME is a program here: latency, idle
+# Builds the release preset where its programs are missing; installs nothing. Fails only when it could not measure.
+# ROLLBACKD_BINARIES names another directory of rollbackd, rollbackctl, bench_floor and bench_service.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+name=${1:-}
+case "$name" in
+  latency | idle) shift ;;
+  *) echo "usage: tests/bench/run.sh latency|idle [options]" >&2; exit 2 ;;
+esac
+cd "$here/../.."
+binaries=${ROLLBACKD_BINARIES:-build/release/bin}
+programs=(rollbackd rollbackctl bench_floor bench_service)
+for program in "${programs[@]}"; do
+  if [[ ! -x $binaries/$program ]]; then
+    if [[ -n ${ROLLBACKD_BINARIES:-} ]]; then
+      echo "there is no $binaries/$program" >&2
+      exit 1
+    fi
+    { cmake --preset release && cmake --build build/release --target "${programs[@]}"; } >&2
+    break
+  fi
+done
+exec /usr/bin/python3 "$here/$name.py" --binaries "$binaries" "$@"

@@ -142,6 +142,7 @@ class Demo:
         feed.release("v2")
         self.fleet.deploy(feed, "v2")
         self.healthy(feed, "v2")
+        wait_for("v2 has logged that it listens", 10, lambda: "release v2 listens" in open(feed.log, encoding="utf-8").read())
         shutil.rmtree(feed.log_directory)
         blind = wait_for("its rules are blind", 60, lambda: self.fleet.status(feed)["blind_rules"])
         self.nothing_for([feed], QUIET)

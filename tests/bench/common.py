@@ -81,6 +81,17 @@ class BenchService(Service):
         body["components"][0]["process"] = {"manager": "command", "restart": self.command(), "pid_file": self.pid_file}
         return body
 
+    def begin(self):
+        subprocess.run(self.command(), check=True, timeout=10)
+
+    def failing(self, yes):
+        """Whether its health is answered with 500."""
+        path = os.path.join(self.runtime, "failing")
+        if yes:
+            open(path, "w", encoding="utf-8").close()
+        elif os.path.exists(path):
+            os.unlink(path)
+
     def pid(self):
         with open(self.pid_file, encoding="utf-8") as file:
             return int(file.read())
@@ -112,6 +123,7 @@ class Bench:
         self.service = BenchService(self.fleet, name, **settings)
         self.service.settings["checks"] = checks and checks(self.service)
         self.fleet.services.append(self.service)
+        self.twin = None
         if rules:
             path = os.path.join(self.service.root, "rules.json")
             with open(path, "w", encoding="utf-8") as out:
@@ -122,7 +134,7 @@ class Bench:
 
     def __enter__(self):
         try:
-            subprocess.run(self.service.command(), check=True, timeout=10)
+            self.service.begin()
             self.offset = wall_minus_boot()
             self.fleet.start()
             self.settled("v0")
@@ -134,8 +146,17 @@ class Bench:
     def __exit__(self, *_):
         self.fleet.close(keep_files=True)
         self.service.end()
+        if self.twin:
+            self.twin.end()
         reap()
         shutil.rmtree(self.fleet.root, ignore_errors=True)
+
+    def start_twin(self):
+        """A second process of the same, for the floor to poll: rollbackd does not know of it, so no rollback ends it."""
+        self.twin = BenchService(self.fleet, self.service.name + "-twin")
+        self.twin.release("v0")
+        self.twin.link("v0")
+        self.twin.begin()
 
     def engine(self, boot_seconds):
         """A CLOCK_BOOTTIME instant as rollbackd writes it: wall time at its start + boot time since."""

@@ -101,37 +101,26 @@ def fatal_line(bench, release):
 
 
 def answers_500(bench, release):
-    service, runtime = bench.service, bench.service.runtime
-    failing = os.path.join(runtime, "failing")
-    before = len(service.rows("failures"))
-    floor = Floor(bench.fleet.binaries, "http", service.port, "/floor", int(1000 * SLOT), random.randrange(int(1000 * SLOT)))
+    service, twin = bench.service, bench.twin
+    before = {s: len(s.rows("failures")) for s in (service, twin)}
+    floor = Floor(bench.fleet.binaries, "http", twin.port, "/health", int(1000 * SLOT), random.randrange(int(1000 * SLOT)))
     try:
         time.sleep(random.uniform(0, SLOT))  # Not a wait for anything: a random phase against both grids.
         event = boot_now()
-        open(failing, "w", encoding="utf-8").close()
-        noticed = floor.answer()
-
-        def reacted():
-            return any(path == "/health" for path, _ in service.rows("failures")[before:])
-        until = time.monotonic() + 10
-        while not reacted():
-            if time.monotonic() > until:
-                raise CannotMeasure("rollbackd did not ask for 10 s")
-            time.sleep(0.001)
-        # What fails is the release that is left: the service is well again once another one starts.
+        service.failing(True)
+        twin.failing(True)
         wait_for_switch(bench)
-        os.unlink(failing)
+        service.failing(False)  # What fails is the release that was left.
+        noticed = floor.answer()
         round_ = Round(bench, event, bench.rolled_back(release), noticed)
     finally:
         floor.end()
-        if os.path.exists(failing):
-            os.unlink(failing)
-    answered = {}
-    for path, at in service.rows("failures")[before:]:
-        answered.setdefault(path, int(at) / 1e9)
-    round_.waited = 1000 * (answered["/health"] - event)  # For our next slot: the phase, which nobody can help.
+        service.failing(False)
+        twin.failing(False)
+    answered, answered_floor = (int(s.rows("failures")[before[s]][1]) / 1e9 for s in (service, twin))
+    round_.waited = 1000 * (answered - event)  # For our next slot: the phase, which nobody can help.
     round_.after_answer = round_.reaction - round_.waited
-    round_.floor_after_answer = 1000 * (noticed - answered["/floor"])
+    round_.floor_after_answer = 1000 * (noticed - answered_floor)
     return round_
 
 
@@ -197,6 +186,7 @@ def http(binaries, count):
     def checks(service):
         return [{"name": "health", "type": "http", "url": service.url(), "interval": "%gs" % SLOT, "timeout": "500ms"}]
     with Bench(binaries, "http", checks, rules=HTTP_RULES, identity=None, policy=POLICY, verify=VERIFY) as bench:
+        bench.start_twin()
         rounds = rounds_of(bench, count, "http", answers_500)
         floor = switch_floor(bench, count)
     peer = "Prometheus + blackbox; HAProxy 753, Prometheus metric rule 1473; measured once"

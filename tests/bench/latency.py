@@ -10,6 +10,7 @@ import time
 
 from common import Bench, CannotMeasure, NotInTime, adopt_orphans, boot_now, quantile, reap, report
 
+SPACING = 1.0      # Seconds that rollbackd leaves between two second opinions on one service; a round keeps off that.
 WINDOW = 0.1       # Seconds of health that the verification asks for.
 SLOT = 1.0         # Seconds between two probes, as in the promise.
 HTTP_RULES = {"groups": [{"name": "bench", "rules": [
@@ -49,7 +50,8 @@ class Round:
 
     def __init__(self, bench, event, operation, floor):
         timing = operation["decision"]["timing"]
-        self.reaction = 1000 * (timing["reaction"] - bench.engine(event))
+        self.reacted = timing["reaction"]
+        self.reaction = 1000 * (self.reacted - bench.engine(event))
         self.floor = 1000 * (floor - event)
         self.switched = 1000 * (operation["switched_unix"] - timing["settled"])
         begun, listening = next((int(b) / 1e9, int(e) / 1e9) for r, b, e in reversed(bench.service.rows("starts")) if r == operation["to"])
@@ -61,12 +63,15 @@ class Round:
 
 def rounds_of(bench, count, name, one_round):
     out = []
+    next_event = 0.0
     for number in range(1, count + 1):
         release = "v%d" % number
         bench.service.release(release)
         bench.fleet.deploy(bench.service, release)
         bench.settled(release)
+        time.sleep(max(0.0, next_event - boot_now()))
         out.append(one_round(bench, release))
+        next_event = out[-1].reacted - bench.offset + SPACING + 0.05
         bench.settled("v0")
         reap()
         if sys.stderr.isatty():

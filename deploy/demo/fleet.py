@@ -141,11 +141,20 @@ class Fleet:
             json.dump(body, out, indent=2)
         os.replace(scratch, self.config)
 
+    def environment(self):
+        return dict({"ROLLBACKD_RULES_DIRECTORY": RULES}, **os.environ)
+
+    def rollbackd(self, *arguments):
+        """Another rollbackd over the same configuration, to its end: (exit code, output)."""
+        done = subprocess.run([os.path.join(self.binaries, "rollbackd"), "--config", self.config, *arguments], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=120, env=self.environment(), check=False)
+        return done.returncode, done.stdout + done.stderr
+
     def start(self, environment=None, wait=True):
         self.write_configuration()
         with open(self.log, "ab") as log:
             self.daemon = subprocess.Popen([os.path.join(self.binaries, "rollbackd"), "--config", self.config], stdout=log, stderr=log,
-                                           stdin=subprocess.DEVNULL, env=dict({"ROLLBACKD_RULES_DIRECTORY": RULES}, **dict(os.environ, **(environment or {}))))
+                                           stdin=subprocess.DEVNULL, env=dict(self.environment(), **(environment or {})))
         if wait:
             self.wait_ready()
 

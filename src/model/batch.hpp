@@ -35,7 +35,7 @@ struct Batch {
   Instant at;         ///< set by the engine on commit; what the samples are stamped with
   std::vector<Sample> samples;
   /// Empty when the check could look. Else why it could not (no file handles, host name not resolvable, directory gone):
-  /// nothing is known then, and every rule that needs this check becomes blind once its staleness has passed.
+  /// nothing is known then, and every rule that needs this check becomes blind.
   std::string unobserved;
   /// What the check thinks of the service's health, for start_grace, settle and verification; nothing for checks that have no opinion.
   std::optional<bool> healthy;

@@ -132,6 +132,7 @@ struct OperationEnded {
   std::string from, to;
   std::string failed_how;  ///< of a failed verification: the first failing test's name and result kind, to tell "the same way"
   std::string detail;
+  bool interrupted = false;  ///< abandoned because the daemon ended before the commit point: nothing was done, it is judged again
 };
 struct TargetHashed {
   TargetFacts facts;

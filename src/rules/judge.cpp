@@ -508,7 +508,11 @@ Judgement Judge::on_batch(const Batch& batch) {
   if (service == nullptr) return out;
   ++j.counters.batches;
   const std::vector<const Labels*> committed = j.store.commit(batch);
-  if (!batch.unobserved.empty()) return out;
+  if (!batch.unobserved.empty()) {
+    for (Cell& cell : service->cells) cell.touched |= cell.fed && cell.verdict != Verdict::blind && names(cell.checks, batch.check);
+    j.pass(*service, batch.at, out);
+    return out;
+  }
   const std::optional<Instant> epoch = j.store.epoch_start(batch.service, batch.at);
   if (epoch && batch.began < *epoch) return out;
 

@@ -28,6 +28,7 @@ void judge(const Service& service, std::span<const Matcher> matchers, Instant no
     out.blind = true;
     const Duration silent = std::max(now - s.delivered.value_or(s.silent_since), Duration{0});
     out.blind_reason = "check " + s.source.check + " of " + service.key.text() + " has delivered nothing for " + format_duration(silent);
+    if (!s.trouble.empty()) out.blind_reason += ": " + s.trouble;
   }
 }
 

@@ -32,7 +32,14 @@ struct SourceState {
   Instant registered;
   Instant silent_since;              ///< what "has delivered nothing for" counts from while there is no delivery
   std::optional<Instant> delivered;  ///< in this epoch
+  std::string trouble{};             ///< why it cannot look, as it said itself; empty once it delivered again
 
+  /// It said itself that it sees nothing: silent from here on, not only once its staleness has passed.
+  void cannot_look(Instant now, const std::string& why) {
+    if (delivered) silent_since = now;
+    delivered.reset();
+    trouble = why;
+  }
   bool live(Instant now) const { return delivered && now < *delivered + source.staleness; }
 };
 

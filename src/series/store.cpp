@@ -175,8 +175,11 @@ void Store::remove_service(const ServiceKey& service) {
 
 std::vector<const Labels*> Store::commit(const Batch& batch) {
   std::vector<const Labels*> touched;
-  if (!batch.unobserved.empty()) return touched;
   Impl& store = *impl_;
+  if (!batch.unobserved.empty()) {
+    if (SourceState* source = store.service(batch.service).source(batch.check)) source->cannot_look(batch.at, batch.unobserved);
+    return touched;
+  }
   store.newest = std::max(store.newest, batch.at);
   store.sweep();
   Service& service = store.service(batch.service);
@@ -192,7 +195,10 @@ std::vector<const Labels*> Store::commit(const Batch& batch) {
     const Series* s = nullptr;
     if (store.commit_sample(sample, service, source, at, &s)) touched.push_back(&s->labels);
   }
-  if (!late && source != nullptr) source->delivered = std::max(source->delivered.value_or(batch.at), batch.at);
+  if (!late && source != nullptr) {
+    source->delivered = std::max(source->delivered.value_or(batch.at), batch.at);
+    source->trouble.clear();
+  }
   return touched;
 }
 

@@ -87,7 +87,8 @@ class Store {
   void remove_service(const ServiceKey& service);  ///< with its series, sources and epochs
 
   /// Commits `batch` at `batch.at`. Samples of a probe that began before the current epoch's start are kept in the epoch
-  /// before (stamped just before this one's start). An `unobserved` batch changes nothing, not even liveness.
+  /// before (stamped just before this one's start). An `unobserved` batch commits nothing and makes its source silent
+  /// at once: it said itself that it cannot look.
   /// A sample not newer than its series' last one is dropped and counted.
   /// @return the series that got a sample, for finding the rules that it touches; valid until the store next changes
   std::vector<const Labels*> commit(const Batch& batch);

@@ -212,7 +212,7 @@ TEST_F(JudgeTest, ARuleThatNothingFeedsIsOkAndNotFed) {
   EXPECT_TRUE(first.verdicts[0].alerting);
 }
 
-TEST_F(JudgeTest, AnUnobservedBatchChangesNothing) {
+TEST_F(JudgeTest, AnUnobservedBatchCommitsNothing) {
   judge_.set_rules(alert("x > 5"), t0);
   watch(kShop, {"x"}, 10s);
   judge_.on_due(t0);
@@ -224,6 +224,24 @@ TEST_F(JudgeTest, AnUnobservedBatchChangesNothing) {
 
   EXPECT_THAT(told(judge_.on_batch(batch)), IsEmpty());
   EXPECT_EQ(status().verdict, Verdict::blind);
+}
+
+TEST_F(JudgeTest, ACheckThatCannotLookBlindsItsRulesAtOnce) {
+  judge_.set_rules(alert("x > 5"), t0);
+  watch(kShop, {"x"}, 10s);
+  push(t0 + 1s, {sample("x", 1)});
+  ASSERT_EQ(status().verdict, Verdict::ok);
+  Batch batch;
+  batch.service = kShop;
+  batch.check = "c";
+  batch.began = batch.at = t0 + 2s;
+  batch.unobserved = "no file handles";
+
+  const Judgement judgement = judge_.on_batch(batch);
+
+  ASSERT_EQ(judgement.verdicts.size(), 1U);
+  EXPECT_EQ(judgement.verdicts[0].verdict, Verdict::blind);
+  EXPECT_THAT(status().detail, HasSubstr("no file handles"));
 }
 
 TEST_F(JudgeTest, OnlyRulesThatABatchCanFeedAreRun) {

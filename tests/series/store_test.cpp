@@ -9,6 +9,7 @@ namespace rollbackd::series {
 namespace {
 
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 
@@ -249,7 +250,7 @@ TEST(Liveness, ASelectorIsFedOnlyByChecksWhoseMetricServiceAndNameItAllows) {
   EXPECT_THAT(store.feeders(named("probe_success"), kShop), ElementsAre("health"));
 }
 
-TEST(Liveness, AnUnobservedBatchChangesNothing) {
+TEST(Liveness, AnUnobservedBatchCommitsNothing) {
   Store store;
   store.register_source(source_of({}), t0);
   Batch batch = batch_of(t0, t0, 1);
@@ -258,6 +259,21 @@ TEST(Liveness, AnUnobservedBatchChangesNothing) {
   EXPECT_THAT(store.commit(batch), IsEmpty());
   EXPECT_TRUE(store.liveness(named("probe_success"), t0, nullptr).blind);
   EXPECT_EQ(store.series_count(), 0U);
+}
+
+TEST(Liveness, ACheckThatSaysThatItCannotLookIsBlindAtOnceAndSaysWhy) {
+  Store store;
+  store.register_source(source_of({}), t0);
+  store.commit(batch_of(t0, t0, 1));
+  Batch batch = batch_of(t0 + 1s, t0 + 1s, 1);
+  batch.unobserved = "no file handles";
+
+  store.commit(batch);
+
+  EXPECT_TRUE(store.liveness(named("probe_success"), t0 + 1s, nullptr).blind);
+  EXPECT_THAT(store.liveness(named("probe_success"), t0 + 1s, nullptr).blind_reason, HasSubstr("no file handles"));
+  store.commit(batch_of(t0 + 2s, t0 + 2s, 1));
+  EXPECT_FALSE(store.liveness(named("probe_success"), t0 + 2s, nullptr).blind);
 }
 
 TEST(Liveness, ANewEpochAGapAndARemovedCheckMeanThatOldDeliveriesDoNotCount) {

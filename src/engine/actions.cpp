@@ -25,7 +25,10 @@ void Service::queue(std::vector<Action> actions) {
       timing_ = Timing{};
       const auto judgement = engine_.judge_.begin_epoch(key(), begin->at);
       engine_.deliver(judgement);
-      const std::uint64_t number = incident_->state().epoch.number;
+      const Epoch& epoch = incident_->state().epoch;
+      const std::uint64_t number = epoch.number;
+      const Instant wall(clock.to_stamp(epoch.switched).wall_ns);
+      engine_.history_->add(record::DeploymentRow{key(), number, epoch.release, epoch.from, wall, epoch.announced, epoch.by_rollback});
       verify_task_.cancel();
       identity_task_.cancel();
       // An operation of kind rollback verifies by itself; every other switch is verified here.

@@ -84,6 +84,7 @@ Says cooldown(const GuardInput& in) {
       "last automatic rollback " + format_duration(ago) + " ago, cooldown " + format_duration(in.settings->policy.cooldown);
   const auto& incident = in.state->incident;
   if (in.further_step && incident && last->at >= incident->opened) return {true, text + "; this is a further step of the same incident"};
+  if (incident && !incident->acted && last->at >= incident->opened) return {true, text + "; it was cut off before it had done anything"};
   return {ago >= in.settings->policy.cooldown, text};
 }
 

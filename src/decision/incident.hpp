@@ -153,6 +153,7 @@ class Incident {
 
   // operations.cpp: how operations end
   void rollback_ended(Turn& turn, const event::OperationEnded& e);
+  void judge_again(Turn& turn, const event::OperationEnded& e);
   void rollback_succeeded(Turn& turn, const event::OperationEnded& e);
   void target_failed_verification(Turn& turn, const event::OperationEnded& e);
   void hold_after(Turn& turn, const event::OperationEnded& e, std::string reason);

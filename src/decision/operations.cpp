@@ -24,6 +24,7 @@ void Incident::handle(Turn& turn, const event::OperationEnded& e) {
 }
 
 void Incident::rollback_ended(Turn& turn, const event::OperationEnded& e) {
+  if (e.interrupted && e.trigger != Trigger::manual && state_.incident && state_.incident->acted) return judge_again(turn, e);
   remember_operation(e, turn.now);
   switch (e.status) {
     case OperationStatus::succeeded: return rollback_succeeded(turn, e);
@@ -40,6 +41,21 @@ void Incident::rollback_ended(Turn& turn, const event::OperationEnded& e) {
     case OperationStatus::running:
     case OperationStatus::verifying: return hold_after(turn, e, "how the rollback to " + e.to + " ended is not known");
   }
+}
+
+/// The daemon ended before the commit point, so the incident has not acted after all: it is judged again on fresh evidence. What it used of
+/// the budget stays used, so that a daemon that dies in every attempt ends in a hold.
+void Incident::judge_again(Turn& turn, const event::OperationEnded& e) {
+  OpenIncident& incident = *state_.incident;
+  incident.acted = false;
+  incident.steps_back = std::max(incident.steps_back - 1, 0);
+  if (!incident.left.empty() && incident.left.back() == e.from) incident.left.pop_back();
+  last_signature_.clear();
+  held_keys_.clear();
+  if (!std::holds_alternative<Operating>(phase_)) phase_ = Watching{};
+  turn.add(action::Persist{});
+  notify(turn, Notification::Severity::warning, "the rollback of " + state_.service.text() + " to " + e.to + " was cut off before it began",
+         e.detail + "\nIt is judged again on fresh evidence.");
 }
 
 /// The cooldown counts from the end. An automatic one is in the state since its decision.

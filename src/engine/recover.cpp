@@ -1,6 +1,7 @@
 // What happens at start: the state file and the world are read, the recovery table says what to do about an operation that was under way.
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/log.hpp"
@@ -21,6 +22,28 @@ Instant link_changed_at(const std::string& current, const ClockReading& now) {
   if (::lstat(current.c_str(), &facts) != 0) return now.instant;
   const std::int64_t changed_ns = facts.st_ctim.tv_sec * std::int64_t{1'000'000'000} + facts.st_ctim.tv_nsec;
   return now.instant - Duration(std::max<std::int64_t>(0, now.stamp.wall_ns - changed_ns));
+}
+
+/// What the history says of an operation that is known from its record alone.
+record::OperationRow row_of(const OperationRecord& record, const ClockReading& clock) {
+  record::OperationRow row;
+  row.request = record.request;
+  row.status = record.status;
+  row.begun = Instant(clock.to_stamp(record.begun).wall_ns);
+  if (record.switched) row.switched = Instant(clock.to_stamp(*record.switched).wall_ns);
+  row.ended = Instant(clock.to_stamp(record.at).wall_ns);
+  row.attempt = record.attempt;
+  row.detail = record.note;
+  return row;
+}
+
+/// Whether the incident machine had heard, before the daemon ended, how this operation ended.
+bool was_told(const ServiceState& state, const OperationRecord& outcome) {
+  const OperationRequest& request = outcome.request;
+  if (request.kind != OperationKind::rollback) return true;  // Only a rollback's end says something of releases.
+  if (request.trigger != Trigger::manual) return !(state.incident && state.incident->acted && state.incident->id == request.incident);
+  return outcome.status != OperationStatus::succeeded ||
+         std::any_of(state.past.begin(), state.past.end(), [&](const PastOperation& p) { return p.operation == request.operation; });
 }
 
 }  // namespace
@@ -79,13 +102,7 @@ asio::awaitable<void> Service::close_unfinished(OperationRecord last, OperationS
   auto work = [this, last, clock] { return state_file_->write_record(last, clock); };
   const Result<> written = co_await engine_.writer_.run(std::move(work));
   if (!written) deliver(event::StateUntrusted{written.error().text()});
-  record::OperationRow row;
-  row.request = last.request;
-  row.status = status;
-  row.begun = Instant(clock.to_stamp(last.begun).wall_ns);
-  row.ended = Instant(clock.to_stamp(last.at).wall_ns);
-  row.attempt = last.attempt;
-  row.detail = note;
+  const record::OperationRow row = row_of(last, clock);
   engine_.history_->add(row);
   if (engine_.hooks_.operation_ended) engine_.hooks_.operation_ended(row);
 }
@@ -142,7 +159,7 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
       log::error("the service manager cannot be reached", {{"service", key().text()}, {"error", trouble_}});
     }
   };
-  const auto tell_ended = [this](const OperationRequest& request, OperationStatus status, std::string detail) {
+  const auto tell_ended = [this](const OperationRequest& request, OperationStatus status, std::string detail, bool interrupted) {
     event::OperationEnded ended;
     ended.operation = request.operation;
     ended.kind = request.kind;
@@ -151,8 +168,13 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
     ended.from = request.from;
     ended.to = request.to;
     ended.detail = std::move(detail);
+    ended.interrupted = interrupted;
     deliver(std::move(ended));
   };
+  // An outcome on disk that the daemon did not live to tell of is told now; the history gets its row in any case.
+  const bool has_outcome = read.last_record && read.last_record->phase == OperationPhase::outcome;
+  const bool untold = has_outcome && !was_told(state, *read.last_record);
+  if (has_outcome) engine_.history_->add(row_of(*read.last_record, engine_.clock_.read()));
 
   switch (found.move) {
     case rollback::RecoveryMove::idle:
@@ -160,16 +182,26 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
       if (never_began) {
         OperationRequest request;
         request.operation = lost.operation;
+        request.service = key();
+        request.incident = state.incident->id;
         request.from = lost.from;
         request.to = lost.to;
-        tell_ended(request, OperationStatus::abandoned, "the daemon ended before the operation began");
+        OperationRecord record;
+        record.request = request;
+        record.status = OperationStatus::abandoned;
+        record.begun = record.at = lost.at;
+        record.note = "the daemon ended before the operation began";
+        engine_.history_->add(row_of(record, engine_.clock_.read()));
+        tell_ended(request, record.status, record.note, true);
       }
+      if (untold) tell_ended(read.last_record->request, read.last_record->status, read.last_record->note, false);
       co_await attach();
       break;
     case rollback::RecoveryMove::outside_deployment: {
       if (read.last_record && read.last_record->phase != OperationPhase::outcome) {
         co_await close_unfinished(*read.last_record, OperationStatus::abandoned, "an outside deployment won: " + found.why);
       }
+      if (untold) tell_ended(read.last_record->request, read.last_record->status, read.last_record->note, false);
       event::Switched switched;
       switched.release = world->live;
       switched.at = link_changed_at(component().current, engine_.clock_.read());
@@ -181,7 +213,7 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
     case rollback::RecoveryMove::abandon: {
       co_await close_unfinished(*read.last_record, OperationStatus::abandoned, found.why);
       deliver(same_epoch());
-      tell_ended(read.last_record->request, OperationStatus::abandoned, found.why);
+      tell_ended(read.last_record->request, OperationStatus::abandoned, found.why, true);
       co_await attach();
       break;
     }

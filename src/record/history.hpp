@@ -18,7 +18,8 @@
 
 namespace rollbackd::record {
 
-/// One row of the operations table; filled by operation id, so writing it again is the same row.
+/// One row of the operations table; filled by operation id, so writing it again is the same row. An ended one stays ended, and one that
+/// recovery knows from the state file alone (no phases) does not replace the whole one.
 struct OperationRow {
   OperationRequest request;
   OperationStatus status = OperationStatus::planned;

@@ -72,7 +72,8 @@ Result<> write(io::Database& database, const OperationRow& row) {
            principal=excluded.principal, overrides=excluded.overrides, failure_type=excluded.failure_type, attempt=excluded.attempt,
            begun_ns=excluded.begun_ns, switched_ns=coalesce(excluded.switched_ns, switched_ns), ended_ns=excluded.ended_ns,
            detail=excluded.detail, failed_how=excluded.failed_how, phases=excluded.phases
-         WHERE excluded.terminal >= operations.terminal)",
+         WHERE excluded.terminal > operations.terminal OR (excluded.terminal = operations.terminal AND
+           (excluded.terminal = 0 OR excluded.phases <> '{}' OR operations.phases = '{}')))",
       {text(request.operation),
        text(request.service.name),
        text(request.service.environment),

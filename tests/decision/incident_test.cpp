@@ -447,6 +447,31 @@ TEST(Rollback, ARestartAfterItHasActedHolds) {
   EXPECT_EQ(m.phase(), "held");
 }
 
+TEST(Rollback, OneThatWasCutOffBeforeItsCommitPointIsJudgedAgain) {
+  auto settings = test_settings();
+  settings.policy.budget_rollbacks = 2;
+  settings.policy.cooldown = 15min;
+  Machine m(settings);
+  m.v2_bakes().crashed();
+  m.settled();
+  event::OperationEnded cut_off;
+  cut_off.operation = m.find<action::Operate>()->request.operation;
+  cut_off.status = OperationStatus::abandoned;
+  cut_off.from = "v2";
+  cut_off.to = "v1";
+  cut_off.interrupted = true;
+  for (const int operations : {1, 0}) {  // The budget of two is used up by the second.
+    m.restart();
+    m.forget();
+    m.switched("v2").send(cut_off);
+    m.started().crashed();
+    m.settled();
+    EXPECT_EQ(m.count<action::Operate>(), operations);
+    if (const auto* operate = m.find<action::Operate>()) cut_off.operation = operate->request.operation;
+  }
+  EXPECT_EQ(m.refused(), Guards{"budget"});
+}
+
 TEST(Hold, PagesOnceWithTheCommandThatWouldAct) {
   auto settings = test_settings();
   settings.automation = config::Automation::observe;

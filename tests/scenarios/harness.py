@@ -1,0 +1,118 @@
+"""What the scenario tests share: the binaries under test, fleets that end with their test, and waits on the daemon's word."""
+import json
+import os
+import shutil
+import sys
+import unittest
+import urllib.request
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "..", "deploy", "demo"))
+
+from fleet import Fleet, NotInTime, free_port, wait_for  # noqa: E402,F401  (the tests import them from here)
+
+BINARIES = os.environ.get("ROLLBACKD_BINARIES", "")
+UNENDED = ("planned", "running", "verifying")
+
+
+class Scenario(unittest.TestCase):
+    """A test over real daemons. Whatever it started ends with it; the daemon's last words are shown when it failed."""
+
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        if not os.path.exists(os.path.join(BINARIES, "rollbackd")):
+            raise AssertionError("ROLLBACKD_BINARIES must name the directory of rollbackd and rollbackctl")
+
+    def fleet(self, **top):
+        fleet = Fleet(BINARIES)
+        fleet.top.update(top)
+        self.addCleanup(self.end, fleet)
+        return fleet
+
+    def end(self, fleet):
+        if self.has_failed():
+            sys.stderr.write("---- rollbackd of %s ----\n%s" % (self.id(), fleet.tail(60)))
+        fleet.close()
+
+    def has_failed(self):
+        outcome = getattr(self, "_outcome", None)
+        result = getattr(outcome, "result", None)
+        errors = list(getattr(outcome, "errors", [])) + list(getattr(result, "failures", [])) + list(getattr(result, "errors", []))
+        return any(one[1] and one[0] is self for one in errors)
+
+    def shop(self, fleet=None, **settings):
+        """A fleet of one service with the good release v1, not yet started."""
+        fleet = fleet or self.fleet()
+        service = fleet.service("shop", **settings)
+        service.release("v1")
+        service.link("v1")
+        return fleet, service
+
+
+def trigger(service):
+    """The file at which releases made with when=trigger(service) begin to misbehave."""
+    return os.path.join(service.root, "misbehave")
+
+
+def pull(service):
+    with open(trigger(service), "w", encoding="utf-8"):
+        pass
+
+
+def reported_release(service):
+    """What the running process says that it is; None while none answers."""
+    try:
+        with urllib.request.urlopen(service.url("/version"), timeout=2) as answer:
+            return json.load(answer)["release"]
+    except OSError:
+        return None
+
+
+def settled(fleet, service, release, seconds=20):
+    """Waits until `release` runs and nothing is being done about it; its row of the status."""
+    def look():
+        row = fleet.status(service)
+        well = row.get("release") == release and row["started"] and not row["warming"] and row["phase"] == "watching"
+        return row if well and service.live() == release and reported_release(service) == release else None
+    return wait_for("%s runs %s and is watched" % (service.name, release), seconds, look)
+
+
+def rollback_of(fleet, service, release, seconds=30):
+    """Waits until a rollback of `release` has ended; its row of the history."""
+    def look():
+        rows = [row for row in fleet.operations(service, kind="rollback") if row["from"] == release]
+        return rows[0] if rows and rows[0]["status"] not in UNENDED else None
+    return wait_for("a rollback of %s has ended" % release, seconds, look)
+
+
+def held_by(fleet, service, guard, seconds=20):
+    """Waits for a hold in which `guard` says no; that decision."""
+    def look():
+        for decision in fleet.decisions(service):
+            if decision["decision"] == "hold" and guard in refusing(decision):
+                return decision
+        return None
+    return wait_for("a hold because of %s" % guard, seconds, look)
+
+
+def refusing(decision):
+    return [g["guard"] for g in decision["guards"] if g["asked"] and not g["yes"] and not g.get("passed_over")]
+
+
+def standing(fleet, service, release):
+    rows = fleet.get("/api/v1/releases?service=" + service.name)[1]["releases"]
+    return next((row["standing"] for row in rows if row["release"] == release), None)
+
+
+def metric(fleet, name):
+    """The first value of a metric, labels or none."""
+    for line in fleet.get("/metrics", raw=True)[1].splitlines():
+        if line.split("{")[0].split(" ")[0] == name:
+            return float(line.rsplit(" ", 1)[1])
+    return None
+
+
+def has(program):
+    return shutil.which(program) is not None

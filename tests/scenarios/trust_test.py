@@ -1,0 +1,207 @@
+"""When rollbackd may act, and when it must not: outside deployments, suspension, budget, a damaged target, people's commands."""
+import json
+import os
+import unittest
+import urllib.error
+import urllib.request
+
+from harness import Scenario, held_by, pull, refusing, reported_release, rollback_of, settled, standing, trigger, wait_for
+
+
+def start_with_bad_release(fleet, service, release="v2", behaviour="health-500"):
+    """v1 is good, `release` bakes and will misbehave when its trigger is pulled."""
+    fleet.start()
+    settled(fleet, service, "v1")
+    service.release(release, behaviour, when=trigger(service))
+    fleet.deploy(service, release)
+    settled(fleet, service, release)
+
+
+def no_rollback(fleet, service):
+    return not fleet.operations(service, kind="rollback")
+
+
+def ready(fleet, service):
+    """Waits until the target is armed, so that what follows is about the guard in question."""
+    wait_for("a rollback is ready", 10, lambda: fleet.status(service)["protected"])
+
+
+def offline(fleet, *arguments):
+    return fleet.rollbackd("rollback", *arguments, "--offline")
+
+
+class OutsideDeployments(Scenario):
+    def test_a_link_that_somebody_else_moves_is_a_new_epoch_and_is_not_fought(self):
+        fleet, service = self.shop()
+        fleet.start()
+        before = settled(fleet, service, "v1")
+        service.release("v2")
+
+        service.link("v2")
+        os.kill(before["process"]["pid"], 9)  # The deployer restarts the service; the keeper starts it from the new link.
+
+        after = settled(fleet, service, "v2")
+        self.assertEqual(after["epoch"], before["epoch"] + 1)
+        self.assertEqual(after["standing"], "candidate")
+        self.assertEqual(fleet.operations(service), [])
+
+    def test_an_outside_deployment_while_v1_fails_is_left_in_place(self):
+        fleet, service = self.shop()
+        start_with_bad_release(fleet, service)
+        service.release("v3")
+        fleet.ctl("suspend", "shop", "--reason", "so that the deployer comes first")
+        pull(service)
+        held_by(fleet, service, "not_suspended")
+
+        service.link("v3")
+        os.kill(fleet.status(service)["process"]["pid"], 9)
+        settled(fleet, service, "v3")
+        fleet.ctl("resume", "shop")
+
+        settled(fleet, service, "v3")
+        self.assertTrue(no_rollback(fleet, service))
+        self.assertEqual(standing(fleet, service, "v2"), "candidate")
+
+    def test_a_bad_release_deployed_again_pages_and_deploy_refuses_it(self):
+        fleet, service = self.shop()
+        start_with_bad_release(fleet, service, behaviour="crash")
+        pull(service)
+        rollback_of(fleet, service, "v2")
+        row = settled(fleet, service, "v1")
+
+        code, output = fleet.ctl("deploy", "shop", "v2")
+        self.assertEqual(code, 41, output)
+        self.assertIn("--force", output)
+        self.assertEqual(service.live(), "v1")
+
+        os.remove(trigger(service))
+        service.link("v2")
+        os.kill(row["process"]["pid"], 9)
+
+        settled(fleet, service, "v2")
+        wait_for("people are told", 10, lambda: "bad release v2 is live on shop/demo" in fleet.tail(200))
+        self.assertEqual(standing(fleet, service, "v2"), "bad")
+
+
+class Guards(Scenario):
+    def test_observe_only_tells(self):
+        fleet, service = self.shop(automation="observe")
+        start_with_bad_release(fleet, service)
+
+        pull(service)
+
+        decision = held_by(fleet, service, "automation_allows")
+        self.assertEqual(refusing(decision), ["automation_allows"])
+        self.assertIn("rollbackctl rollback shop", decision["next_step"])
+        self.assertEqual((service.live(), no_rollback(fleet, service)), ("v2", True))
+
+    def test_a_suspended_service_waits_and_acts_after_resume(self):
+        fleet, service = self.shop()
+        start_with_bad_release(fleet, service)
+        ready(fleet, service)
+        self.assertEqual(fleet.ctl("suspend", "shop", "--reason", "a migration")[0], 0)
+
+        pull(service)
+        self.assertEqual(refusing(held_by(fleet, service, "not_suspended")), ["not_suspended"])
+        self.assertEqual(service.live(), "v2")
+        self.assertEqual(fleet.ctl("resume", "shop")[0], 0)
+
+        self.assertEqual(rollback_of(fleet, service, "v2")["status"], "succeeded")
+        settled(fleet, service, "v1")
+
+    def test_an_exhausted_budget_holds(self):
+        fleet, service = self.shop(policy={"budget": {"rollbacks": 1, "per": "1h"}})
+        start_with_bad_release(fleet, service)
+        pull(service)
+        rollback_of(fleet, service, "v2")
+        settled(fleet, service, "v1")
+        os.remove(trigger(service))
+        service.release("v3", "health-500", when=trigger(service))
+        fleet.deploy(service, "v3")
+        settled(fleet, service, "v3")
+
+        pull(service)
+
+        self.assertEqual(refusing(held_by(fleet, service, "budget")), ["budget"])
+        self.assertEqual(service.live(), "v3")
+
+    def test_a_target_with_a_changed_file_is_not_gone_back_to(self):
+        fleet, service = self.shop()
+        start_with_bad_release(fleet, service)
+        ready(fleet, service)
+        with open(os.path.join(service.releases, "v1", "shop"), "a", encoding="utf-8") as program:
+            program.write("# somebody was here\n")
+
+        pull(service)
+
+        decision = held_by(fleet, service, "target_intact")
+        self.assertIn("target_intact", refusing(decision))
+        self.assertEqual((service.live(), no_rollback(fleet, service)), ("v2", True))
+
+
+class People(Scenario):
+    def test_a_dry_run_shows_the_plan_and_changes_nothing(self):
+        fleet, service = self.shop()
+        start_with_bad_release(fleet, service)
+        ready(fleet, service)
+        before = fleet.status(service)["process"]["pid"]
+
+        code, output = fleet.ctl("rollback", "shop", "--dry-run", "--reason", "what would happen?")
+
+        self.assertEqual(code, 0, output)
+        self.assertIn("v2 -> v1", output)
+        self.assertIn("switch", output)
+        self.assertEqual((service.live(), fleet.status(service)["process"]["pid"]), ("v2", before))
+        self.assertTrue(no_rollback(fleet, service))
+
+    def test_a_rollback_by_hand_says_by_its_exit_code_what_came_of_it(self):
+        fleet, service = self.shop()
+        start_with_bad_release(fleet, service)
+        ready(fleet, service)
+
+        unknown = fleet.ctl("rollback", "shop", "--to", "v7", "--reason", "x")
+        live = fleet.ctl("rollback", "shop", "--to", "v2", "--reason", "x")
+        done = fleet.ctl("rollback", "shop", "--reason", "it smells", "--wait")
+
+        self.assertEqual([unknown[0], live[0], done[0]], [40, 46, 0], (unknown, live, done))
+        settled(fleet, service, "v1")
+        row = rollback_of(fleet, service, "v2")
+        self.assertEqual((row["trigger"], row["status"], row["reason"]), ("manual", "succeeded", "it smells"))
+
+    def test_over_tcp_a_change_needs_a_token_and_a_look_does_not(self):
+        fleet, service = self.shop()
+        fleet.start()
+        settled(fleet, service, "v1")
+        base = "http://127.0.0.1:%d" % fleet.port
+        body = json.dumps({"service": "shop", "reason": "x"}).encode()
+
+        with urllib.request.urlopen(base + "/api/v1/status", timeout=5) as answer:
+            self.assertEqual(answer.status, 200)
+        for path in ("/api/v1/rollback", "/api/v1/deploy", "/api/v1/suspend", "/-/reload"):
+            with self.assertRaises(urllib.error.HTTPError, msg=path) as refused:
+                urllib.request.urlopen(urllib.request.Request(base + path, data=body, method="POST"), timeout=5)
+            self.assertEqual(refused.exception.code, 401, path)
+            refused.exception.close()
+
+    def test_without_the_daemon_a_rollback_runs_and_with_it_is_refused(self):
+        fleet, service = self.shop()
+        start_with_bad_release(fleet, service)
+        ready(fleet, service)
+        code, output = offline(fleet, "shop", "--reason", "the daemon is in the way")
+        self.assertEqual(code, 41, output)
+        self.assertEqual(service.live(), "v2")
+        fleet.stop_daemon()
+
+        code, output = offline(fleet, "shop", "--reason", "no daemon tonight")
+
+        self.assertEqual(code, 0, output)
+        self.assertEqual((service.live(), reported_release(service)), ("v1", "v1"))
+        fleet.start()
+        settled(fleet, service, "v1")
+        rows = fleet.operations(service, kind="rollback")
+        self.assertEqual([(row["from"], row["to"], row["status"]) for row in rows], [("v2", "v1", "succeeded")])
+        self.assertEqual(standing(fleet, service, "v2"), "bad")
+
+
+if __name__ == "__main__":
+    unittest.main()

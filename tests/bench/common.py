@@ -14,15 +14,16 @@ sys.path.insert(0, os.path.join(HERE, "..", "..", "deploy", "demo"))
 
 from fleet import Fleet, NotInTime, Service, wait_for  # noqa: E402  (it lies beside the demo)
 
-__all__ = ["Bench", "BenchService", "CannotMeasure", "Fleet", "NotInTime", "adopt_orphans", "boot_now", "report", "quantile", "wait_for"]
+__all__ = ["Bench", "BenchService", "CannotMeasure", "NotInTime", "boot_now", "leave_nothing_behind", "quantile", "reap", "report", "wait_for"]
 
 
 class CannotMeasure(Exception):
     pass
 
 
-def adopt_orphans():
-    """Processes that go to the background become this program's children, so that none is left behind and none stays a zombie."""
+def leave_nothing_behind():
+    """SIGTERM ends this program in order, and processes that go to the background become its children, so that none stays a zombie."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     pr_set_child_subreaper = 36
     ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
 

@@ -4,7 +4,7 @@
 //   bench_floor pidfd PID                  the process ends
 //   bench_floor line FILE                  a line with FATAL is appended
 //   bench_floor http PORT PATH INTERVAL_MS PHASE_MS   an answer other than 200, asked on a grid over one connection
-//   bench_floor switch DIRECTORY           prints how long exchanging two links there and syncing the directory took
+//   bench_floor switch DIRECTORY           prints how many nanoseconds an intent and a switch there took, and the switch of them
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -102,18 +102,28 @@ void wait_for_failure(int port, const std::string& path, std::int64_t interval_n
   std::exit(1);
 }
 
-void time_a_switch(const char* directory) {
-  const int at = checked(::open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), directory);
+/// An intent of one block into a file that has been filled before, then the exchange; each is on disk before the next begins.
+void time_a_switch(const std::string& directory) {
+  const int at = checked(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), directory.c_str());
   for (const char* name : {"floor.a", "floor.b"}) {
     ::unlinkat(at, name, 0);
     checked(::symlinkat(name, at, name), name);
   }
-  checked(::fsync(at), directory);
+  const int record = checked(::openat(at, "floor.record", O_RDWR | O_CREAT | O_CLOEXEC, 0600), "floor.record");
+  const std::array<char, 4096> block{};
+  checked(::pwrite(record, block.data(), block.size(), 0), "floor.record");
+  checked(::fsync(record), "floor.record");
+  checked(::fsync(at), directory.c_str());
+
   const std::int64_t begun = now_ns();
+  checked(::pwrite(record, block.data(), block.size(), 0), "floor.record");
+  checked(::fdatasync(record), "floor.record");
+  const std::int64_t written = now_ns();
   checked(::renameat2(at, "floor.a", at, "floor.b", RENAME_EXCHANGE), "renameat2");
-  checked(::fsync(at), directory);
-  noticed(now_ns() - begun);
-  for (const char* name : {"floor.a", "floor.b"}) ::unlinkat(at, name, 0);
+  checked(::fsync(at), directory.c_str());
+  const std::int64_t switched = now_ns();
+  std::printf("%lld %lld\n", static_cast<long long>(switched - begun), static_cast<long long>(switched - written));
+  for (const char* name : {"floor.a", "floor.b", "floor.record"}) ::unlinkat(at, name, 0);
 }
 
 }  // namespace

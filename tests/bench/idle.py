@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from common import Bench, CannotMeasure, NotInTime, adopt_orphans, report
+from common import Bench, CannotMeasure, NotInTime, leave_nothing_behind, report
 
 PEER = "Monit, no rules; measured once"
 
@@ -50,7 +50,7 @@ def main():
     parser.add_argument("--binaries", required=True, help="directory of rollbackd and bench_service")
     parser.add_argument("--seconds", type=float, default=60, help="how long to look (default 60)")
     options = parser.parse_args()
-    adopt_orphans()
+    leave_nothing_behind()
     try:
         measure(os.path.abspath(options.binaries), options.seconds)
     except (CannotMeasure, NotInTime, AssertionError, OSError, KeyError, subprocess.SubprocessError) as error:

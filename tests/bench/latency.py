@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from common import Bench, CannotMeasure, NotInTime, adopt_orphans, boot_now, quantile, reap, report
+from common import Bench, CannotMeasure, NotInTime, boot_now, leave_nothing_behind, quantile, reap, report
 
 SPACING = 1.0      # Seconds that rollbackd leaves between two second opinions on one service; a round keeps off that.
 WINDOW = 0.1       # Seconds of health that the verification asks for.
@@ -30,14 +30,15 @@ class Floor:
             raise CannotMeasure("bench_floor %s did not start" % arguments[0])
 
     def answer(self):
-        """Seconds of CLOCK_BOOTTIME at which it noticed (or how long its switch took)."""
+        """What it printed, in seconds: the CLOCK_BOOTTIME at which it noticed, or the lengths of its switch."""
         try:
             text = self.process.communicate(timeout=15)[0]
         except subprocess.TimeoutExpired as error:
             raise CannotMeasure("bench_floor noticed nothing") from error
         if self.process.returncode != 0:
             raise CannotMeasure("bench_floor ended with %d" % self.process.returncode)
-        return int(text) / 1e9
+        numbers = [int(word) / 1e9 for word in text.split()]
+        return numbers[0] if len(numbers) == 1 else numbers
 
     def end(self):
         if self.process.poll() is None:
@@ -56,7 +57,13 @@ class Round:
         self.switched = 1000 * (operation["switched_unix"] - timing["settled"])
         begun, listening = next((int(b) / 1e9, int(e) / 1e9) for r, b, e in reversed(bench.service.rows("starts")) if r == operation["to"])
         self.verified = 1000 * (operation["ended_unix"] - timing["settled"] - (listening - begun) - WINDOW)
-        self.switch = 1000 * next(step["took_seconds"] for step in operation["steps"] if step["action"] == "switch")
+        self.switch = 1e6 * next(step["took_seconds"] for step in operation["steps"] if step["action"] == "switch")
+        switch = Floor(bench.fleet.binaries, "switch", bench.service.root)
+        try:
+            with_intent, alone = switch.answer()
+        finally:
+            switch.end()
+        self.floor_switched, self.floor_switch = 1000 * with_intent, 1e6 * alone
         if self.reaction < 0:
             raise CannotMeasure("a reaction %.3f ms before its event" % -self.reaction)
 
@@ -146,34 +153,20 @@ def both(metric, rounds, of, median_promise, p95_promise, peer, peer_value, floo
                promised is None or value <= promised, peer, peer_value, beside)
 
 
-def operations(scenario, rounds, floor):
-    both("%s_decision_to_switched" % scenario, rounds, lambda r: r.switched, 10, None, "ln + mv, measured once", 3)
-    both("%s_decision_to_verified_beside_start_and_window" % scenario, rounds, lambda r: r.verified, 250, None, "", None)
-    value = 1000 * quantile([r.switch for r in rounds], 0.5)
-    report("latency", "%s_switch_step_median" % scenario, value, "us", "<= 300 us", value <= 300, "ln + mv, measured once", 3000,
-           1e6 * quantile(floor, 0.5))
-
-
-def switch_floor(bench, count):
-    """Seconds of an exchange of two links and a sync, on the file system that holds the service's."""
-    took = []
-    for _ in range(count):
-        floor = Floor(bench.fleet.binaries, "switch", bench.service.root)
-        try:
-            took.append(floor.answer())
-        finally:
-            floor.end()
-    return took
+def operations(scenario, rounds):
+    peer = "ln + mv, no intent; measured once"
+    both(scenario + "_decision_to_switched", rounds, lambda r: r.switched, 10, None, peer, 3, lambda r: r.floor_switched)
+    both(scenario + "_decision_to_verified_beside_start_and_window", rounds, lambda r: r.verified, 250, None, "", None)
+    both(scenario + "_switch_alone", rounds, lambda r: r.switch, 300, None, peer, 3000, lambda r: r.floor_switch, "us")
 
 
 def kill(binaries, count):
     verify = [{"type": "service_status", "within": "10s"}, *VERIFY]
     with Bench(binaries, "kill", None, identity=None, policy=POLICY, verify=verify) as bench:
         rounds = rounds_of(bench, count, "kill", killed)
-        floor = switch_floor(bench, count)
     both("kill_to_reaction", rounds, lambda r: r.reaction, 3, 10, "runit, own children only; systemd 13, Monit 1942; measured once", 2.5,
          lambda r: r.floor)
-    operations("kill", rounds, floor)
+    operations("kill", rounds)
 
 
 def log(binaries, count):
@@ -181,10 +174,9 @@ def log(binaries, count):
         return [{"name": "app-log", "type": "log", "path": service.log, "patterns": {"critical": "FATAL|panic"}}]
     with Bench(binaries, "log", checks, identity=None, policy=POLICY, verify=VERIFY) as bench:
         rounds = rounds_of(bench, count, "log", fatal_line)
-        floor = switch_floor(bench, count)
     both("log_line_to_reaction", rounds, lambda r: r.reaction, 5, 10, "swatchdog; fail2ban 291, mtail + Prometheus 1459; measured once", 2.3,
          lambda r: r.floor)
-    operations("log", rounds, floor)
+    operations("log", rounds)
 
 
 def http(binaries, count):
@@ -193,7 +185,6 @@ def http(binaries, count):
     with Bench(binaries, "http", checks, rules=HTTP_RULES, identity=None, policy=POLICY, verify=VERIFY) as bench:
         bench.start_twin()
         rounds = rounds_of(bench, count, "http", answers_500)
-        floor = switch_floor(bench, count)
     peer = "Prometheus + blackbox; HAProxy 753, Prometheus metric rule 1473; measured once"
     answered = quantile([r.after_answer for r in rounds], 0.5)
     answered_floor = quantile([r.floor_after_answer for r in rounds], 0.5)
@@ -210,7 +201,7 @@ def http(binaries, count):
     value = quantile([r.after_answer for r in rounds], 0.95)
     report("latency", "http_failing_answer_to_reaction_p95", value, "ms", "none of its own", True, peer, None,
            quantile([r.floor_after_answer for r in rounds], 0.95))
-    operations("http", rounds, floor)
+    operations("http", rounds)
 
 
 SCENARIOS = {"kill": kill, "log": log, "http": http}
@@ -224,7 +215,7 @@ def main():
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("--rounds must be 1 or more")
-    adopt_orphans()
+    leave_nothing_behind()
     good = True
     for name in options.only or SCENARIOS:
         try:

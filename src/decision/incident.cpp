@@ -83,7 +83,7 @@ void Incident::begin_epoch(Turn& turn, const event::Switched& e) {
   ask_at_.reset();
   baking_since_.reset();
   baked_on_disk_ = {};
-  if (!std::holds_alternative<Operating>(phase_)) phase_ = Watching{};
+  if (!std::holds_alternative<Operating>(phase_) && state_trusted_) phase_ = Watching{};
 
   Release release;
   release.id = e.release;

@@ -29,6 +29,7 @@ namespace {
 
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 constexpr Duration kRetry = 1s;       ///< while the pid file's directory is missing
+constexpr Duration kTick = 10ms;      ///< start times are rounded down to it
 constexpr Duration kStaleSlack = 2s;  ///< a pid file may be this much older than the process it names
 constexpr std::uint32_t kDirectoryEvents =
     IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
@@ -108,7 +109,7 @@ class ProcessCheck final : public Check {
     }
     detail_ = "process " + std::to_string(event.pid) + ": " + (event.detail.empty() ? "ended" : event.detail);
     // It belongs to the epoch of the process, not to one that began between the exit and our hearing of it.
-    deliver(event.started == Instant() ? event.at : event.started);
+    deliver(event.started == Instant() ? event.at : std::min(event.at, event.started + kTick));
   }
 
   Batch known(Instant began) {

@@ -81,6 +81,7 @@ void Incident::begin_epoch(Turn& turn, const event::Switched& e) {
   stopped_ = stopped_cleanly_ = false;
   further_.reset();
   ask_at_.reset();
+  if (!e.by_rollback) last_asked_.reset();  // A new deployment's first failure does not wait for the spacing of the one before.
   baking_since_.reset();
   baked_on_disk_ = {};
   if (!std::holds_alternative<Operating>(phase_) && state_trusted_) phase_ = Watching{};

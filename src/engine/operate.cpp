@@ -100,7 +100,7 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
   const auto wall = [&reading](Instant t) { return Instant(reading.to_stamp(t).wall_ns); };
   row.begun = wall(operation.record().begun);
   row.attempt = operation.record().attempt;
-  engine_.history_->add(row);
+  if (recovered) engine_.history_->add(row);
 
   std::optional<rollback::Finish> finish;
   while (!finish) {
@@ -110,6 +110,8 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
       auto work = [this, record = write->record, clock = engine_.clock_.read()] { return state_file_->write_record(record, clock); };
       const Result<> written = co_await engine_.writer_.run(std::move(work));
       failpoint(to_string(write->record.phase), "after");
+      // Not before: the history would show as running what recovery knows nothing of.
+      if (written && write->record.phase == OperationPhase::intent) engine_.history_->add(row);
       if (!written) log::error("an operation's record cannot be written", {{"service", key().text()}, {"error", written.error().text()}});
       answer = rollback::RecordOnDisk{written.has_value(), written ? "" : written.error().text()};
     } else if (auto* run = std::get_if<rollback::RunStep>(&ask)) {
@@ -186,9 +188,28 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
   if (world) on_link(drivers::LinkSeen{world->link, world->link_value, world->link_inode, world->live, engine_.clock_.now()});
 }
 
+/// Until the health checks have had their first good word of this epoch, asks them again and again instead of waiting for their next slots:
+/// with long intervals that is most of a verification's time.
+asio::awaitable<void> Service::ask_ahead(Duration longest) {
+  const auto self = shared_from_this();
+  constexpr Duration kApart = 100ms;
+  asio::steady_timer timer(engine_.executor_);
+  const Instant until = engine_.clock_.now() + longest;
+  while (engine_.clock_.now() < until && !health_.healthy_since(health_checks(), manager_ ? process_ : std::nullopt)) {
+    for (const auto& settings : settings_.checks) {
+      const auto found = settings.type == config::CheckType::http ? check(settings.name) : nullptr;
+      if (found) co_await found->probe_now();
+    }
+    if (!co_await pause(timer, kApart)) co_return;
+  }
+}
+
 asio::awaitable<rollback::VerificationVerdict> Service::verify(std::string release, Duration deadline, Instant switched) {
+  const auto self = shared_from_this();
   const Instant began = engine_.clock_.now();
+  const Task asking = spawn(engine_.executor_, self, ask_ahead(deadline));
   auto results = co_await checks::run_tests(verify_context(release), deadline);
+  asking.cancel();
   last_tests_ = results;
   report_tests(results, began);
   if (engine_.hooks_.tested)

@@ -101,6 +101,7 @@ class Service : public std::enable_shared_from_this<Service> {
   boost::asio::awaitable<void> operate(OperationRequest request);
   boost::asio::awaitable<void> drive(rollback::Operation operation, rollback::Ask ask, bool recovered);
   boost::asio::awaitable<Result<Plan>> plan_of(OperationRequest request, World& world);
+  boost::asio::awaitable<void> ask_ahead(Duration longest);
   boost::asio::awaitable<rollback::VerificationVerdict> verify(std::string release, Duration deadline, Instant switched);
   // recover.cpp
   boost::asio::awaitable<void> recover(record::StateRead read, Result<World> world);

@@ -58,7 +58,7 @@ TEST_F(ProcessCheckTest, AnUnwantedExitIsCountedInTheEpochOfItsProcess) {
   check_->on_process(exited(42, started, 3));
 
   const Batch& batch = batches_.back();
-  EXPECT_EQ(batch.began, started);
+  EXPECT_EQ(batch.began, started + 10ms);  // Start times are rounded down to a tick.
   EXPECT_EQ(batch.healthy, false);
   EXPECT_EQ(value(batch, "process_up"), 0);
   const Sample* exits = find(batch, "process_exits_total", "reason", "exit");
@@ -67,6 +67,16 @@ TEST_F(ProcessCheckTest, AnUnwantedExitIsCountedInTheEpochOfItsProcess) {
   EXPECT_EQ(exits->value, 1);
   EXPECT_TRUE(exits->counter);
   EXPECT_THAT(batch.detail, HasSubstr("exit 3"));
+}
+
+TEST_F(ProcessCheckTest, AStartTimeThatWasRoundedDownBehindTheSwitchStillBelongsToTheNewEpoch) {
+  make();
+  const Instant switched = clock_.now() - 1s;
+  check_->on_process(running(42, switched - 5ms));
+
+  check_->on_process(exited(42, switched - 5ms, 1));
+
+  EXPECT_GE(batches_.back().began, switched);
 }
 
 TEST_F(ProcessCheckTest, ExitsAreCountedByReasonOverRestarts) {

@@ -130,6 +130,7 @@ int run_daemon(const Options& options) {
   io::HttpServer server(context.get_executor(), [&](io::ServerRequest request) { return the_api.handle(std::move(request)); });
 
   int exit_code = 0;
+  bool has_socket = false;
   asio::signal_set stop_signals(context, SIGTERM, SIGINT), reload_signal(context, SIGHUP);
   auto reload_loop = [&]() -> asio::awaitable<void> {
     while (true) {
@@ -150,6 +151,7 @@ int run_daemon(const Options& options) {
     exporter.seed(engine.history().totals());
     auto port = server.listen_tcp(settings.listen);
     auto local = server.listen_unix(socket_path(settings), 0660);
+    has_socket = local.has_value();
     for (const Error& error : {port ? Error{} : port.error(), local ? Error{} : local.error()}) {
       if (error.code == Errc::none) continue;
       log::error("rollbackd cannot listen", {{"error", error.text()}});
@@ -177,7 +179,7 @@ int run_daemon(const Options& options) {
   };
   engine::spawn(context.get_executor(), nullptr, whole());
   context.run();
-  ::unlink(socket_path(settings).c_str());
+  if (has_socket) ::unlink(socket_path(settings).c_str());  // Else it is another daemon's.
   return exit_code;
 }
 

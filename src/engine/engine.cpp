@@ -263,6 +263,10 @@ asio::awaitable<TargetFacts> Service::look(std::string release) {
   std::string expected;
   if (const LedgerEntry* entry = ledger::find(incident_->state(), release)) expected = entry->release.digest;
   TargetFacts facts = co_await driver_->look(release, expected);
+  if (!link_trouble_.empty()) {
+    facts.intact = false;  // Whole it may be, but there is no link to switch.
+    facts.why = link_trouble_;
+  }
   co_return facts;
 }
 

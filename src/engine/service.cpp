@@ -116,6 +116,9 @@ void Service::on_link(drivers::LinkSeen seen) {
     trouble = component().current + " leads to \"" + seen.value + "\", outside " + component().releases;
   if (trouble != link_trouble_) {
     link_trouble_ = trouble;
+    const auto choice = ledger::choose_target(incident_->state(), {});
+    // It can be switched again: armed anew, and a hold because of it is asked again.
+    if (trouble.empty() && choice.target) spawn(engine_.executor_, shared_from_this(), arm(choice.target->id));
     if (!trouble.empty()) {
       log::error("the live release is not known", {{"service", key().text()}, {"why", trouble}});
       Notification page;

@@ -133,6 +133,26 @@ class Kill(Scenario):
     def test_a_deployment_killed_at_any_step_leaves_one_whole_release(self):
         self.at_each(IN_A_DEPLOYMENT, a_deployment_killed_at)
 
+    def test_a_daemon_stopped_in_the_middle_goes_on_where_it_was(self):
+        fleet, service = self.shop(verify=[{"type": "checks_healthy", "for": "3s", "within": "20s"}])
+        fleet.start()
+        settled(fleet, service, "v1")
+        service.release("v2", "crash", when=trigger(service))
+        fleet.deploy(service, "v2")
+        settled(fleet, service, "v2")
+        pull(service)
+        wait_for("it verifies", 20, lambda: fleet.operations(service, kind="rollback", status="verifying"))
+        fleet.stop_daemon()
+        self.assertEqual(fleet.daemon.returncode, 0)
+
+        _, running = start_again(fleet, service)
+
+        settled(fleet, service, "v1")
+        rows = fleet.operations(service, kind="rollback")
+        self.assertEqual([(row["status"], row["attempt"]) for row in rows], [("succeeded", 2)])
+        self.assertEqual(standing(fleet, service, "v2"), "bad")
+        self.assertEqual(process_of(fleet, service), running)
+
     def test_a_daemon_that_dies_in_every_attempt_holds_and_pages_at_three(self):
         fleet, service = self.shop()
         fleet.start()

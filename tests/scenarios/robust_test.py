@@ -114,6 +114,36 @@ class BrokenFiles(Scenario):
         self.assertFalse(fleet.status(service)["protected"])
 
 
+    def test_without_the_link_nothing_is_rolled_back_until_it_is_there_again(self):
+        fleet, service = self.shop()
+        start_with_bad_release(fleet, service)
+
+        os.unlink(service.current)
+        wait_for("it noticed", 10, lambda: not fleet.status(service)["protected"])
+        pull(service)
+        nothing_happens(fleet, service, 4)
+        self.assertFalse(os.path.lexists(service.current))
+        self.assertIn("current is missing", fleet.status(service)["protected_why"])
+        held_by(fleet, service, "target_intact")
+
+        service.link("v2")
+        self.assertEqual(rollback_of(fleet, service, "v2")["status"], "succeeded")
+
+
+class TwoDaemons(Scenario):
+    def test_a_second_one_over_the_same_state_ends_and_leaves_the_first_alone(self):
+        fleet, service = self.shop()
+        fleet.start()
+        settled(fleet, service, "v1")
+
+        code, output = fleet.rollbackd()
+
+        self.assertEqual(code, 1, output)
+        self.assertIn("cannot start", output)
+        self.assertEqual(settled(fleet, service, "v1")["phase"], "watching")
+        self.assertEqual(fleet.ctl("status")[0], 0)
+
+
 class StoppedDaemon(Scenario):
     def test_evidence_from_before_a_stop_is_stale_and_fresh_evidence_counts(self):
         fleet, service = self.shop()

@@ -1,4 +1,5 @@
 """When rollbackd may act, and when it must not: outside deployments, suspension, budget, a damaged target, people's commands."""
+import hashlib
 import json
 import os
 import unittest
@@ -8,10 +9,10 @@ import urllib.request
 from harness import Scenario, held_by, pull, refusing, reported_release, rollback_of, settled, standing, trigger, wait_for
 
 
-def start_with_bad_release(fleet, service, release="v2", behaviour="health-500"):
-    """v1 is good, `release` bakes and will misbehave when its trigger is pulled."""
+def start_with_bad_release(fleet, service, release="v2", behaviour="health-500", live="v1"):
+    """`live` is good, `release` bakes and will misbehave when its trigger is pulled."""
     fleet.start()
-    settled(fleet, service, "v1")
+    settled(fleet, service, live)
     service.release(release, behaviour, when=trigger(service))
     fleet.deploy(service, release)
     settled(fleet, service, release)
@@ -139,7 +140,37 @@ class Guards(Scenario):
         self.assertEqual((service.live(), no_rollback(fleet, service)), ("v2", True))
 
 
+    def test_a_target_that_fails_in_the_same_way_ends_the_matter(self):
+        fleet, service = self.shop(verify=[{"type": "checks_healthy", "for": "500ms", "within": "2s"}])
+        service.release("v0", "health-500", when=trigger(service))
+        service.link("v0")  # Found live and trusted; it fails with v2 when something that both need is gone.
+        start_with_bad_release(fleet, service, live="v0")
+
+        pull(service)
+
+        row = rollback_of(fleet, service, "v2")
+        self.assertEqual((row["to"], row["status"]), ("v0", "failed"))
+        wait_for("it is held", 10, lambda: fleet.status(service)["phase"] == "held")
+        self.assertEqual((service.live(), standing(fleet, service, "v2")), ("v0", "unknown"))
+        self.assertIn("the cause lies elsewhere", fleet.status(service)["decision"]["reason"])
+        self.assertEqual(len(fleet.operations(service, kind="rollback")), 1)
+
+
 class People(Scenario):
+    def test_a_deployment_that_is_waited_for_says_how_it_was_judged(self):
+        fleet, service = self.shop(policy={"bake_time": "2s"})
+        fleet.start()
+        settled(fleet, service, "v1")
+        service.release("v2")
+        service.release("v3", "crash", after=0.5)
+
+        good = fleet.ctl("deploy", "shop", "v2", "--wait", "--timeout", "30s")
+        bad = fleet.ctl("deploy", "shop", "v3", "--wait", "--timeout", "30s")
+        missing = fleet.ctl("deploy", "shop", "v4", "--wait", "--timeout", "30s")
+
+        self.assertEqual([good[0], bad[0], missing[0]], [0, 50, 40], (good, bad, missing))
+        settled(fleet, service, "v2")
+
     def test_a_dry_run_shows_the_plan_and_changes_nothing(self):
         fleet, service = self.shop()
         start_with_bad_release(fleet, service)
@@ -169,19 +200,32 @@ class People(Scenario):
         self.assertEqual((row["trigger"], row["status"], row["reason"]), ("manual", "succeeded", "it smells"))
 
     def test_over_tcp_a_change_needs_a_token_and_a_look_does_not(self):
-        fleet, service = self.shop()
+        fleet = self.fleet()
+        fleet.top["token_file"] = os.path.join(fleet.root, "tokens")
+        with open(fleet.top["token_file"], "w", encoding="utf-8") as tokens:
+            tokens.write("ci:%s\n" % hashlib.sha256(b"open sesame").hexdigest())
+        fleet, service = self.shop(fleet)
         fleet.start()
         settled(fleet, service, "v1")
         base = "http://127.0.0.1:%d" % fleet.port
-        body = json.dumps({"service": "shop", "reason": "x"}).encode()
 
-        with urllib.request.urlopen(base + "/api/v1/status", timeout=5) as answer:
-            self.assertEqual(answer.status, 200)
-        for path in ("/api/v1/rollback", "/api/v1/deploy", "/api/v1/suspend", "/-/reload"):
-            with self.assertRaises(urllib.error.HTTPError, msg=path) as refused:
-                urllib.request.urlopen(urllib.request.Request(base + path, data=body, method="POST"), timeout=5)
-            self.assertEqual(refused.exception.code, 401, path)
-            refused.exception.close()
+        def ask(path, token=None, body=None):
+            headers = {"Authorization": "Bearer " + token} if token else {}
+            data = json.dumps(body).encode() if body is not None else None
+            try:
+                with urllib.request.urlopen(urllib.request.Request(base + path, data=data, headers=headers), timeout=5) as answer:
+                    return answer.status
+            except urllib.error.HTTPError as refused:
+                refused.close()
+                return refused.code
+
+        self.assertEqual(ask("/api/v1/status"), 200)
+        for path in ("/api/v1/rollback", "/api/v1/deploy", "/api/v1/suspend", "/api/v1/resume", "/api/v1/mark", "/-/reload"):
+            with self.subTest(path):
+                self.assertEqual(ask(path, body={"service": "shop"}), 401)
+                self.assertEqual(ask(path, "sesame open", body={"service": "shop"}), 401)
+        self.assertEqual(ask("/api/v1/suspend", "open sesame", {"service": "shop", "reason": "a drill"}), 200)
+        self.assertEqual(fleet.status(service)["suspended"]["principal"], "token:ci")
 
     def test_without_the_daemon_a_rollback_runs_and_with_it_is_refused(self):
         fleet, service = self.shop()

@@ -152,7 +152,7 @@ class Guards(Scenario):
         self.assertEqual((row["to"], row["status"]), ("v0", "failed"))
         wait_for("it is held", 10, lambda: fleet.status(service)["phase"] == "held")
         self.assertEqual((service.live(), standing(fleet, service, "v2")), ("v0", "unknown"))
-        self.assertIn("the cause lies elsewhere", fleet.status(service)["decision"]["reason"])
+        wait_for("it says why", 10, lambda: any("the cause lies elsewhere" in d["reason"] for d in fleet.decisions(service)))
         self.assertEqual(len(fleet.operations(service, kind="rollback")), 1)
 
 

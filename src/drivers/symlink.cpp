@@ -24,6 +24,7 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "drivers/await_outcome.hpp"
+#include "drivers/keeper_protocol.hpp"
 #include "drivers/manifest.hpp"
 #include "io/inotify.hpp"
 #include "io/process.hpp"
@@ -120,27 +121,6 @@ struct Layout {
 
 Outcome refused(std::string what, std::string why) {
   return Outcome{Outcome::Status::refused, Json::object(), Error(Errc::refused, std::move(what)).because(std::move(why))};
-}
-
-/// A file of at most `bytes_max`, not through a link. `not_found` when there is none.
-Result<std::string> read_small(const std::string& path, std::size_t bytes_max) {
-  const Fd file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (!file && errno == ENOENT) return Error(Errc::not_found, "no " + path);
-  if (!file) return Error::from_errno("cannot open " + path, errno);
-  struct stat facts {};
-  if (::fstat(file.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) return Error(Errc::io, path + " is no file");
-  std::string text(bytes_max + 1, '\0');
-  std::size_t at = 0;
-  while (at < text.size()) {
-    const ssize_t n = ::read(file.get(), text.data() + at, text.size() - at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::from_errno("cannot read " + path, errno);
-    if (n == 0) break;
-    at += static_cast<std::size_t>(n);
-  }
-  if (at > bytes_max) return Error(Errc::too_large, path + " is too large").because("at most " + std::to_string(bytes_max) + " bytes");
-  text.resize(at);
-  return text;
 }
 
 Result<> write_marker(const std::string& path, const std::string& text) {
@@ -404,7 +384,7 @@ Result<Release> Symlink::describe(const std::string& release) const {
   const auto ignored = [&](const std::string& why) {
     log::warning("ignored what a release says of itself", {{"file", path}, {"why", why}});
   };
-  const auto text = read_small(path, kReleaseJsonBytesMax);
+  const auto text = keeper::read_file(path, kReleaseJsonBytesMax);
   if (text.has_error()) {
     if (text.error().code != Errc::not_found) ignored(text.error().text());
     return out;

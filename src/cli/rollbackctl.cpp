@@ -58,14 +58,14 @@ void print(const Options& options, const Json& json, const std::function<std::st
   std::fputs(text.c_str(), stdout);
 }
 
-/// An error answer's exit code: the API tells the commands' own, everything else is "other".
+/// Shows an error answer. The commands with exit codes of their own answer with them; everything else is "other".
 int print_error(const Options& options, const Answer& answer) {
   if (options.format == "json") {
     std::fprintf(stdout, "%s\n", answer.body.pretty().c_str());
   } else {
     std::fputs(render_error(answer.body).c_str(), stderr);
   }
-  return code(answer.status == 404 ? ExitCode::other : ExitCode::other);
+  return code(ExitCode::other);
 }
 
 int show(const Options& options, const std::string& path, const std::map<std::string, std::string>& query,

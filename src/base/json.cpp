@@ -1,6 +1,7 @@
 #include "base/json.hpp"
 
 #include <rapidjson/error/en.h>
+#include <rapidjson/memorystream.h>
 #include <rapidjson/prettywriter.h>
 #include <rapidjson/reader.h>
 #include <rapidjson/stringbuffer.h>
@@ -188,12 +189,14 @@ std::string Json::pretty() const {
 }
 
 Result<Json> Json::parse(std::string_view text, int depth_max) {
-  const std::string copy(text);  // RapidJSON's stream wants a terminator.
-  rapidjson::StringStream stream(copy.c_str());
+  if (const std::size_t zero = text.find('\0'); zero != text.npos) {  // RapidJSON would take it for the end.
+    return Error(Errc::corrupt, "not valid JSON").because("a zero byte at byte " + std::to_string(zero));
+  }
+  rapidjson::MemoryStream stream(text.data(), text.size());  // Bounded: a StringStream reads past its end after a cut character.
   Builder builder(depth_max);
   rapidjson::Reader reader;
-  reader.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag | rapidjson::kParseFullPrecisionFlag>(
-      stream, builder);
+  reader.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag | rapidjson::kParseFullPrecisionFlag>(stream,
+                                                                                                                            builder);
   if (reader.HasParseError()) {
     const bool too_deep = reader.GetParseErrorCode() == rapidjson::kParseErrorTermination;
     return Error(Errc::corrupt, "not valid JSON")

@@ -142,11 +142,23 @@ bool read_json(std::string_view text, const Lines& lines, TreeBuilder& builder, 
   return builder.fail(lines.of_offset(at), why.what, why.remedy);
 }
 
-/// What holds for every dialect, before any parser sees the text.
+/// Where the first thing stands that is not UTF-8; the text's size when there is none.
+std::size_t first_not_utf8(std::string_view text) {
+  TextStream stream(text);
+  while (stream.Tell() < text.size()) {
+    const std::size_t at = stream.Tell();
+    if (!rapidjson::UTF8<>::Validate(stream, stream)) return at;  // Both in and out: what is put is dropped.
+  }
+  return text.size();
+}
+
+/// What holds for every dialect, before any parser sees the text. yaml-cpp would pass on bytes that are no characters.
 bool check_text(std::string_view text, const Lines& lines, TreeBuilder& builder) {
   if (text.size() > kTextBytesMax) return builder.fail({1, 1}, "the file is larger than 8 MiB", "split it");
   if (const std::size_t zero = text.find('\0'); zero != text.npos)
     return builder.fail(lines.of_offset(zero), "expected text, found a zero byte", "save the file as UTF-8");
+  if (const std::size_t at = first_not_utf8(text); at < text.size())
+    return builder.fail(lines.of_offset(at), "expected UTF-8", "save the file as UTF-8");
   return true;
 }
 

@@ -49,6 +49,20 @@ TEST(Json, RefusesWhatIsNotStrictJsonWithTheOffset) {
   }
 }
 
+TEST(Json, ACharacterCutOffAtTheEndIsAnErrorAndNothingBehindTheTextIsRead) {
+  for (const std::string cut : {"\"a\xc3", "\"a\xe2\x82", "\"a\xf0\x9f\x98", "{\"\xec"}) {
+    const std::string behind = cut + "\x82\x82\x82\"";
+    EXPECT_TRUE(Json::parse(std::string_view(behind).substr(0, cut.size())).has_error()) << cut;
+  }
+}
+
+TEST(Json, AZeroByteDoesNotEndTheText) {
+  const auto read = Json::parse(std::string_view("{}\0garbage", 10));
+
+  ASSERT_TRUE(read.has_error());
+  EXPECT_EQ(read.error().why, "a zero byte at byte 2");
+}
+
 TEST(Json, NestingBeyondTheLimitIsAnErrorAndNotACrash) {
   EXPECT_TRUE(Json::parse("[[[1]]]", 3));
   EXPECT_TRUE(Json::parse("[[[[1]]]]", 3).has_error());

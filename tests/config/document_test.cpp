@@ -38,6 +38,17 @@ TEST(Document, EveryJsonValueAndKeyKnowsItsPlace) {
   EXPECT_EQ(place(r.node->find("b")->find("c")->position), "3:16");
 }
 
+TEST(Document, BytesThatAreNoCharactersAreRefusedInEveryDialect) {
+  for (const Dialect dialect : {Dialect::config_json, Dialect::strict_json, Dialect::yaml}) {
+    const Read r = read("{\"\xc3\xa9\":\n \"\xe9t\xe9\"}", dialect);
+
+    EXPECT_TRUE(r.node.has_error());
+    EXPECT_THAT(r.problems, ElementsAre("f:2:3: expected UTF-8 (save the file as UTF-8)"));
+  }
+  EXPECT_TRUE(read("a: \xe2\x82", Dialect::yaml).node.has_error()) << "a character cut off at the end";
+  EXPECT_TRUE(read("a: \xe2\x82\xac", Dialect::yaml).node.has_value());
+}
+
 TEST(Document, CommentsAndTrailingCommasAreAllowedInConfigurationAndDoNotMovePlaces) {
   const Read r = read("// who, /* what\n{ /* one, \"two\" */ \"a\" /*:*/ : 1, // end\n \"b\": [2,], }\n", Dialect::config_json);
 

@@ -255,12 +255,32 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
       co_return;
     }
     case rollback::RecoveryMove::hold_and_page:
-      if (!state.epoch.release.empty()) deliver(same_epoch());
-      if (read.last_record && read.last_record->phase != OperationPhase::outcome && world) {
-        // The record stays as it is: a person who has looked closes it by deploying or rolling back.
-        trouble_ = "an unfinished operation " + read.last_record->request.operation + ": " + found.why;
+      if (read.readable && read.last_record && !has_outcome && world) {
+        // It is given up and closed, so that a person can act: an open record would bring every later start back here.
+        const OperationRecord last = *read.last_record;
+        event::Switched switched = same_epoch();
+        if (input.link == rollback::LinkIs::to && last.request.to != state.epoch.release) {
+          switched.release = last.request.to;
+          switched.at = last.switched.value_or(last.at);
+          switched.announced = last.request.kind == OperationKind::deploy;
+          switched.by_rollback = last.request.kind == OperationKind::rollback;
+        }
+        if (!switched.release.empty()) deliver(std::move(switched));
+        co_await close_unfinished(last, OperationStatus::unknown, found.why);
+        tell_ended(last.request, OperationStatus::unknown, found.why, false);
+        if (last.request.kind != OperationKind::rollback) {  // A rollback's end is a hold, which pages by itself.
+          Notification page;
+          page.key = "recovery:" + last.request.operation;
+          page.service = key();
+          page.severity = Notification::Severity::page;
+          page.title = key().text() + ": how an operation ended is not known";
+          page.text = found.why;
+          engine_.notify(std::move(page));
+        }
+      } else {
+        if (!state.epoch.release.empty()) deliver(same_epoch());
+        deliver(event::StateUntrusted{found.why});
       }
-      deliver(event::StateUntrusted{found.why});
       co_await attach();
       break;
   }

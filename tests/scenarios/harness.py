@@ -32,9 +32,12 @@ class Scenario(unittest.TestCase):
         return fleet
 
     def end(self, fleet):
-        if self.has_failed():
+        fleet.stop_daemon()
+        code = fleet.daemon.returncode if fleet.daemon else 0
+        if code != 0 or self.has_failed():
             sys.stderr.write("---- rollbackd of %s ----\n%s" % (self.id(), fleet.tail(60)))
         fleet.close()
+        self.assertEqual(code, 0, "rollbackd was told to stop and ended with %s" % code)  # Sanitizers speak here too.
 
     def has_failed(self):
         outcome = getattr(self, "_outcome", None)

@@ -115,6 +115,8 @@ class Kill(Scenario):
             fleet = Fleet(BINARIES)
             try:
                 scenario(fleet, failpoint)
+                fleet.stop_daemon()
+                expect(fleet.daemon.returncode == 0, "rollbackd ended with %s" % fleet.daemon.returncode)
                 return None
             except Exception as error:  # pylint: disable=broad-except  (shown by the subtest, in order)
                 return "%s: %s\n%s" % (type(error).__name__, error, fleet.tail(40))
@@ -172,10 +174,20 @@ class Kill(Scenario):
 
         fleet.start(environment=failpoint)
 
+        row = fleet.status(service)
+        self.assertEqual((row["phase"], row["decision"]["kind"]), ("held", "hold"))
+        self.assertIn("did not end in 3 attempts", row["decision"]["reason"])
+        self.assertEqual((service.live(), reported_release(service)), ("v1", "v1"))
+        self.assertEqual([r["status"] for r in fleet.operations(service, kind="rollback")], ["unknown"])
+
+        # A person who has looked can go on.
+        fleet.stop_daemon()
+        fleet.start()
         self.assertEqual(fleet.status(service)["phase"], "held")
-        self.assertEqual(service.live(), "v1")
-        self.assertEqual(reported_release(service), "v1")
-        self.assertEqual(fleet.daemon.poll(), None)
+        self.assertEqual(fleet.ctl("acknowledge", "shop")[0], 0)
+        service.release("v3")
+        fleet.deploy(service, "v3")
+        settled(fleet, service, "v3")
 
 
 if __name__ == "__main__":

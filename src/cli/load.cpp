@@ -38,7 +38,9 @@ Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
   const int why = errno;
   std::fclose(file);
   if (failed) return Error::from_errno("cannot read " + path, why);
-  if (text.size() > bytes_max) return Error(Errc::too_large, path + " is larger than " + std::to_string(bytes_max >> 20) + " MiB");
+  constexpr std::size_t kMiB = 1 << 20;
+  const std::string bound = bytes_max >= kMiB ? std::to_string(bytes_max / kMiB) + " MiB" : std::to_string(bytes_max) + " bytes";
+  if (text.size() > bytes_max) return Error(Errc::too_large, path + " is larger than " + bound);
   return text;
 }
 

@@ -33,7 +33,7 @@ struct Options {
   std::string service, environment, release, to, reason, standing, duration, status, kind, rules_directory, wait_timeout = "15m";
   std::vector<std::string> files;
   int limit = 20;
-  bool emergency = false, dry_run = false, force = false, lenient = false, wait = false;
+  bool emergency = false, dry_run = false, force = false, lenient = false, wait = false, all = false;
 };
 
 int fail(const Error& error, ExitCode exit_code = ExitCode::other) {
@@ -233,9 +233,16 @@ int show_config(const Options& options) {
   return configuration.ok() ? 0 : 1;
 }
 
+/// True when exactly one of a service and --all was given; says so otherwise.
+bool one_or_all(const Options& options) {
+  if (options.service.empty() == options.all) return true;
+  fail(Error(Errc::invalid_argument, "name a service, or --all"));
+  return false;
+}
+
 Json service_body(const Options& options) {
   Json body = Json::object();
-  body.set("service", options.service);
+  body.set("service", options.all ? "*" : options.service);
   if (!options.environment.empty()) body.set("environment", options.environment);
   return body;
 }
@@ -323,11 +330,12 @@ int rollbackctl(int argc, char** argv) {
   });
 
   auto* suspend = app.add_subcommand("suspend", "Tell rollbackd not to act on a service for a time");
-  add_service(suspend, o, true);
+  add_service(suspend, o, false);
+  suspend->add_flag("--all", o.all, "Every service");
   suspend->add_option("--for", o.duration, "How long")->default_str("4h");
   suspend->add_option("--reason", o.reason, "Why; recorded");
   suspend->callback([&] {
-    if (!need_reason(o)) {
+    if (!one_or_all(o) || !need_reason(o)) {
       result = 1;
       return;
     }
@@ -338,8 +346,9 @@ int rollbackctl(int argc, char** argv) {
   });
 
   auto* resume = app.add_subcommand("resume", "Let rollbackd act on a service again");
-  add_service(resume, o, true);
-  resume->callback([&] { result = change(o, "/api/v1/resume", service_body(o)); });
+  add_service(resume, o, false);
+  resume->add_flag("--all", o.all, "Every service");
+  resume->callback([&] { result = one_or_all(o) ? change(o, "/api/v1/resume", service_body(o)) : 1; });
 
   auto* acknowledge = app.add_subcommand("acknowledge", "Close a service's open incident: a person has looked");
   add_service(acknowledge, o, true);

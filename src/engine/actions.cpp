@@ -58,11 +58,21 @@ asio::awaitable<void> Service::perform_queue() {
   performing_ = false;
 }
 
+asio::awaitable<void> Service::performed() {
+  const auto self = shared_from_this();
+  // The writer takes its work in order: each turn waits behind a write of ours. A service that never comes to rest is not waited for.
+  constexpr int kTurnsMax = 1000;
+  for (int turn = 0; performing_ && turn < kTurnsMax; ++turn) co_await engine_.writer_.run([] { return 0; });
+}
+
 asio::awaitable<void> Service::perform(Action action, Json state) {
   if (std::holds_alternative<action::Persist>(action)) {
     co_await persist(std::move(state));
     co_return;
   }
+  // While we stop nothing new is begun: the next start judges again.
+  const bool begins = std::holds_alternative<action::Operate>(action) || std::holds_alternative<action::Reprobe>(action);
+  if (engine_.stopping_ && begins) co_return;
   std::visit(
       Overloaded{
           [](action::Persist&) {},
@@ -86,8 +96,14 @@ asio::awaitable<void> Service::perform(Action action, Json state) {
             if (decision.kind != DecisionKind::rollback) timing_ = Timing{};
           },
           [this](action::Notify& notify) { engine_.notify(std::move(notify.notification)); },
-          [this](action::Operate& operate_) {
-            spawn(engine_.executor_, shared_from_this(), operate(std::move(operate_.request)));
+          [this](action::Operate& wanted) {
+            const std::string refused = why_not_begin();
+            if (refused.empty()) {
+              operating_ = wanted.request.operation;
+              spawn(engine_.executor_, shared_from_this(), operate(std::move(wanted.request)));
+            } else {
+              never_begun(wanted.request, refused);
+            }
           },
           [this](action::Arm& wanted) { spawn(engine_.executor_, shared_from_this(), arm(wanted.release)); },
           [this](action::MarkBadOnDisk& mark) {
@@ -102,6 +118,36 @@ asio::awaitable<void> Service::perform(Action action, Json state) {
           },
       },
       action);
+}
+
+/// The disk was waited for between the decision and here: what may have happened meanwhile is asked again.
+std::string Service::why_not_begin() const {
+  if (!incident_->state_trusted()) return "the intent could not be written";
+  if (incident_->state().suspension) return "the service was suspended meanwhile";
+  if (!operating_.empty()) return "operation " + operating_ + " began meanwhile";
+  return {};
+}
+
+/// Records and tells of an operation that was decided and did nothing.
+void Service::never_begun(const OperationRequest& request, const std::string& why) {
+  log::error("an operation is not begun", {{"service", key().text()}, {"operation", request.operation}, {"why", why}});
+  record::OperationRow row;
+  row.request = request;
+  row.status = OperationStatus::abandoned;
+  row.begun = io::Clock::wall_now();
+  row.ended = row.begun;
+  row.detail = why;
+  engine_.history_->add(row);
+  if (engine_.hooks_.operation_ended) engine_.hooks_.operation_ended(row);
+  event::OperationEnded ended;
+  ended.operation = request.operation;
+  ended.kind = request.kind;
+  ended.status = OperationStatus::abandoned;
+  ended.trigger = request.trigger;
+  ended.from = request.from;
+  ended.to = request.to;
+  ended.detail = why;
+  deliver(std::move(ended));
 }
 
 asio::awaitable<void> Service::persist(Json state) {

@@ -183,11 +183,23 @@ asio::awaitable<Result<CommandAnswer>> Service::deploy(DeployCommand command) {
   co_return answer;
 }
 
+namespace {
+
+/// "*" names every service: no service can be called so.
+bool names_all(const ServiceSelector& selector) { return selector.name == "*"; }
+
+}  // namespace
+
 Result<Json> Engine::suspend(const ServiceSelector& selector, Duration length, std::string reason, std::string principal) {
   if (trim(reason).empty()) return Error(Errc::invalid_argument, "a suspension needs a reason").try_next("add --reason \"...\"");
   constexpr Duration kLongest = std::chrono::hours(24 * 30);
   if (length <= Duration{} || length > kLongest)
     return Error(Errc::invalid_argument, "a suspension lasts more than nothing and at most 30 days");
+  if (names_all(selector)) {
+    for (const auto& [key, each] : services_)
+      if (each->running()) each->deliver(event::Suspend{length, cut(printable(reason), kReasonBytesMax), principal});
+    return Json::object().set("message", "every service is suspended for " + format_duration(length));
+  }
   auto service = find(selector);
   if (!service) return service.error();
   if (!(*service)->running()) return Error(Errc::unavailable, "the service is not watched").because((*service)->trouble());
@@ -196,6 +208,11 @@ Result<Json> Engine::suspend(const ServiceSelector& selector, Duration length, s
 }
 
 Result<Json> Engine::unsuspend(const ServiceSelector& selector, std::string principal) {
+  if (names_all(selector)) {
+    for (const auto& [key, each] : services_)
+      if (each->running()) each->deliver(event::Unsuspend{principal});
+    return Json::object().set("message", "every service acts again");
+  }
   auto service = find(selector);
   if (!service) return service.error();
   if (!(*service)->running()) return Error(Errc::unavailable, "the service is not watched").because((*service)->trouble());
@@ -223,6 +240,17 @@ Result<Json> Engine::acknowledge(const ServiceSelector& selector, std::string pr
   if (!(*service)->running()) return Error(Errc::unavailable, "the service is not watched").because((*service)->trouble());
   (*service)->deliver(event::Acknowledge{principal});
   return Json::object().set("message", "acknowledged");
+}
+
+asio::awaitable<Result<>> Engine::on_disk(ServiceSelector selector) {
+  auto service = find(selector);
+  if (!service) co_return service.error();
+  co_await (*service)->performed();
+  if ((*service)->running() && !(*service)->incident().state_trusted())
+    co_return Error(Errc::io, "it is in force, but not on disk")
+        .because("the state file of " + (*service)->key().text() + " cannot be written or read")
+        .try_next("say it again after the restart that the disk needs");
+  co_return Result<>{};
 }
 
 }  // namespace rollbackd::engine

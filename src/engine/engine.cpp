@@ -68,6 +68,7 @@ asio::awaitable<void> Engine::stop() {
   stopping_ = true;
   due_timer_.cancel();
   for (const auto& [key, service] : services_) service->stop();
+  for (const auto& [key, service] : services_) co_await service->performed();
   // A record being written is awaited, so that the next start finds a whole one; what follows it is left to recovery.
   co_await writer_.run([] { return 0; });
   history_->flush(5s);

@@ -38,7 +38,7 @@ struct EngineOptions {
 struct Hooks {
   std::function<void(const record::OperationRow&)> operation_ended;
   std::function<void(const Decision&)> decided;
-  std::function<void(const ServiceKey&, Duration)> detected;  ///< from the first failing probe's begin to the settled decision
+  std::function<void(const ServiceKey&, Duration)> detected;  ///< from the failing batch's commit to the second opinion's begin
   std::function<void(const ServiceKey&, const std::string& test, bool passed)> tested;
 };
 
@@ -56,7 +56,8 @@ class Engine {
   boost::asio::awaitable<Result<>> start();
   /// Runs until cancelled. In-flight operations are left to the recovery of the next start, at a record boundary where that is possible.
   boost::asio::awaitable<void> run();
-  /// Stops checks and watchers and writes what is queued; after it the engine may be destroyed.
+  /// Stops checks and watchers and writes what is queued; begins nothing new. After it the engine may be destroyed, and its context must
+  /// not run any more.
   boost::asio::awaitable<void> stop();
 
   /// Takes a new configuration whole or not at all.
@@ -70,6 +71,8 @@ class Engine {
   Result<Json> unsuspend(const ServiceSelector& selector, std::string principal);
   Result<Json> mark(const ServiceSelector& selector, std::string release, Standing standing, std::string reason, std::string principal);
   Result<Json> acknowledge(const ServiceSelector& selector, std::string principal);
+  /// Waits until what these changed is in the state file. @return `io` when it cannot be: it is in force, but a restart forgets it
+  boost::asio::awaitable<Result<>> on_disk(ServiceSelector selector);
 
   // ---- Views, as JSON for the API ----
   Json status() const;                                     ///< the daemon and one row a service

@@ -47,26 +47,8 @@ asio::awaitable<void> Service::operate(OperationRequest request) {
   World world;
   auto plan = co_await plan_of(request, world);
   if (!plan) {
-    log::error("an operation cannot be planned",
-               {{"service", key().text()}, {"operation", request.operation}, {"error", plan.error().text()}});
-    record::OperationRow row;
-    row.request = request;
-    row.status = OperationStatus::abandoned;
-    row.begun = io::Clock::wall_now();
-    row.ended = row.begun;
-    row.detail = plan.error().text();
-    engine_.history_->add(row);
-    if (engine_.hooks_.operation_ended) engine_.hooks_.operation_ended(row);
     operating_.clear();
-    event::OperationEnded ended;
-    ended.operation = request.operation;
-    ended.kind = request.kind;
-    ended.status = OperationStatus::abandoned;
-    ended.trigger = request.trigger;
-    ended.from = request.from;
-    ended.to = request.to;
-    ended.detail = plan.error().text();
-    deliver(std::move(ended));
+    never_begun(request, plan.error().text());
     co_return;
   }
   rollback::OperationOptions options;

@@ -317,6 +317,7 @@ void Service::reconfigure(config::ServiceSettings settings) {
     event.at = engine_.clock_.now();
     for (const auto& check : checks_) check->on_process(event);
   }
+  deliver(event::Tick{});  // What was held under the old settings is asked again.
 }
 
 }  // namespace rollbackd::engine

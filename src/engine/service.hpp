@@ -53,6 +53,8 @@ class Service : public std::enable_shared_from_this<Service> {
 
   /// Hands one event to the incident machine and queues what it asks for. Never suspends in between.
   void deliver(Event event);
+  /// Waits until all that the machine asked for so far has been performed; what is on disk by then survives.
+  boost::asio::awaitable<void> performed();
   void on_batch_health(const Batch& batch);
   void on_alert(const AlertChange& change);
 
@@ -95,6 +97,8 @@ class Service : public std::enable_shared_from_this<Service> {
   void queue(std::vector<Action> actions);
   boost::asio::awaitable<void> perform_queue();
   boost::asio::awaitable<void> perform(Action action, Json state);
+  std::string why_not_begin() const;
+  void never_begun(const OperationRequest& request, const std::string& why);
   boost::asio::awaitable<void> persist(Json state);
   boost::asio::awaitable<void> arm(std::string release);
   // operate.cpp

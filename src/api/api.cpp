@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/digest.hpp"
 #include "base/ids.hpp"
 #include "base/text.hpp"
@@ -90,18 +92,45 @@ bool same_secret(std::string_view a, std::string_view b) {
   return differs == 0;
 }
 
-/// The fields that a mutation's body may have; anything else is an error with the nearest known one.
-Result<Json> body_of(const ServerRequest& request, const std::vector<std::string>& known) {
+/// One change that may be asked for, with every field its body may have: texts, and flags that are true or false.
+struct Change {
+  std::string_view path;
+  std::vector<std::string> texts, flags;
+};
+const std::vector<Change>& changes() {
+  static const std::vector<Change> all{
+      {"/api/v1/rollback", {"service", "environment", "to", "reason"}, {"emergency", "dry_run", "force", "lenient"}},
+      {"/api/v1/deploy", {"service", "environment", "release", "reason"}, {"force"}},
+      {"/api/v1/suspend", {"service", "environment", "reason", "duration"}, {}},
+      {"/api/v1/resume", {"service", "environment"}, {}},
+      {"/api/v1/acknowledge", {"service", "environment"}, {}},
+      {"/api/v1/mark", {"service", "environment", "release", "standing", "reason"}, {}},
+  };
+  return all;
+}
+
+/// The body of a change. A field that the change does not have, or one of another type, is an error: ignored, a misspelt "dry_run" would
+/// make a rehearsal the real thing.
+Result<Json> body_of(const ServerRequest& request, const Change& change) {
   if (trim(request.body).empty()) return Json::object();
   auto parsed = Json::parse(request.body, 16);
   if (!parsed) return parsed.error();
   if (!parsed->is_object()) return Error(Errc::invalid_argument, "the body must be a JSON object");
+  const auto among = [](const std::vector<std::string>& names, const std::string& key) {
+    return std::find(names.begin(), names.end(), key) != names.end();
+  };
   for (const auto& [key, value] : parsed->members()) {
-    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-    Error error(Errc::invalid_argument, "unknown field \"" + printable(cut(key, 64)) + "\"");
-    const std::string near = nearest(key, known);
-    if (!near.empty()) return std::move(error).try_next("did you mean \"" + near + "\"?");
-    return error;
+    const bool is_text = among(change.texts, key), is_flag = among(change.flags, key);
+    if (!is_text && !is_flag) {
+      std::vector<std::string> known = change.texts;
+      known.insert(known.end(), change.flags.begin(), change.flags.end());
+      const std::string near = nearest(key, known);
+      return Error(Errc::invalid_argument, "unknown field \"" + printable(cut(key, 64)) + "\"")
+          .because(std::string(change.path) + " takes " + join(known, ", "))
+          .try_next(near.empty() ? "" : "did you mean \"" + near + "\"?");
+    }
+    if (is_text && !value.is_string()) return Error(Errc::invalid_argument, "\"" + key + "\" must be a text");
+    if (is_flag && !value.is_bool()) return Error(Errc::invalid_argument, "\"" + key + "\" must be true or false");
   }
   return *parsed;
 }
@@ -110,7 +139,7 @@ ServerResponse command_response(const Result<engine::CommandAnswer>& result) {
   if (!result) return failure(result.error());
   Json body = result->body;
   body.set("exit_code", static_cast<int>(result->code)).set("operation", result->operation);
-  const int status = result->code == engine::ExitCode::success              ? (result->operation.empty() ? 200 : 202)
+  const int status = result->code == engine::ExitCode::success             ? (result->operation.empty() ? 200 : 202)
                      : result->code == engine::ExitCode::version_not_found ? 404
                      : result->code == engine::ExitCode::already_on_target ? 200
                                                                            : 409;
@@ -148,7 +177,8 @@ metrics::Standing standing_of(const engine::Engine& engine) {
     service.live = numbers.live;
     service.releases = std::move(numbers.releases);
     service.blind_rules = numbers.blind_rules;
-    for (auto& check : numbers.checks) service.checks.push_back({check.name, check.type, check.ok, check.failed, check.unobserved, check.late});
+    for (auto& check : numbers.checks)
+      service.checks.push_back({check.name, check.type, check.ok, check.failed, check.unobserved, check.late});
     out.services.push_back(std::move(service));
   }
   out.judge = engine.judge().counters();
@@ -188,7 +218,12 @@ Result<std::string> Api::principal_of(const ServerRequest& request) const {
 
 asio::awaitable<ServerResponse> Api::handle(ServerRequest request) {
   if (request.method == "GET" || request.method == "HEAD") co_return co_await read(std::move(request));
-  if (request.method != "POST") co_return json(Json::object().set("error", "method not allowed"), 405);
+  if (request.method != "POST") {
+    ServerResponse refusal = failure(Error(Errc::unsupported, "the method is not allowed").try_next("use GET to read, POST to change"));
+    refusal.status = 405;
+    refusal.headers["Allow"] = "GET, HEAD, POST";
+    co_return refusal;
+  }
   auto principal = principal_of(request);
   if (!principal) co_return failure(principal.error());
   co_return co_await mutate(std::move(request), std::move(*principal));
@@ -236,7 +271,9 @@ asio::awaitable<ServerResponse> Api::mutate(ServerRequest request, std::string p
     if (!done) co_return failure(done.error());
     co_return json(Json::object().set("message", "the configuration was taken"));
   }
-  auto body = body_of(request, {"service", "environment", "to", "release", "reason", "emergency", "dry_run", "force", "lenient", "duration", "standing"});
+  const auto change = std::find_if(changes().begin(), changes().end(), [&](const Change& c) { return c.path == path; });
+  if (change == changes().end()) co_return failure(Error(Errc::not_found, "there is nothing to change at " + printable(cut(path, 128))));
+  auto body = body_of(request, *change);
   if (!body) co_return failure(body.error());
   const Json& b = *body;
   const engine::ServiceSelector selector{b["service"].string_or(""), b["environment"].string_or("")};
@@ -269,16 +306,29 @@ asio::awaitable<ServerResponse> Api::mutate(ServerRequest request, std::string p
       if (!parsed) co_return failure(parsed.error());
       length = *parsed;
     }
-    co_return answer(engine_.suspend(selector, length, reason, principal));
+    auto done = engine_.suspend(selector, length, reason, principal);
+    co_return co_await once_on_disk(std::move(done), selector);
   }
-  if (path == "/api/v1/resume") co_return answer(engine_.unsuspend(selector, principal));
-  if (path == "/api/v1/acknowledge") co_return answer(engine_.acknowledge(selector, principal));
-  if (path == "/api/v1/mark") {
-    const auto standing = standing_from(b["standing"].string_or(""));
-    if (!standing) co_return failure(Error(Errc::invalid_argument, "standing must be candidate, good, bad, revoked or unknown"));
-    co_return answer(engine_.mark(selector, b["release"].string_or(""), *standing, reason, principal));
+  if (path == "/api/v1/resume") {
+    auto done = engine_.unsuspend(selector, principal);
+    co_return co_await once_on_disk(std::move(done), selector);
   }
-  co_return failure(Error(Errc::not_found, "there is nothing to change at " + printable(cut(path, 128))));
+  if (path == "/api/v1/acknowledge") {
+    auto done = engine_.acknowledge(selector, principal);
+    co_return co_await once_on_disk(std::move(done), selector);
+  }
+  const auto standing = standing_from(b["standing"].string_or(""));
+  if (!standing) co_return failure(Error(Errc::invalid_argument, "standing must be candidate, good, bad, revoked or unknown"));
+  auto done = engine_.mark(selector, b["release"].string_or(""), *standing, reason, principal);
+  co_return co_await once_on_disk(std::move(done), selector);
+}
+
+/// Answers a change once it would survive our end: who was told "suspended" relies on it.
+asio::awaitable<ServerResponse> Api::once_on_disk(Result<Json> done, engine::ServiceSelector selector) {
+  if (!done) co_return failure(done.error());
+  auto written = co_await engine_.on_disk(selector);
+  if (!written) co_return failure(written.error());
+  co_return answer(done);
 }
 
 }  // namespace rollbackd::api

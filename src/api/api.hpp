@@ -36,6 +36,7 @@ class Api {
  private:
   boost::asio::awaitable<io::ServerResponse> mutate(io::ServerRequest request, std::string principal);
   boost::asio::awaitable<io::ServerResponse> read(io::ServerRequest request);
+  boost::asio::awaitable<io::ServerResponse> once_on_disk(Result<Json> done, engine::ServiceSelector selector);
   /// Who asks: "uid:0", "token:ci"; an error when a mutation is not allowed to them.
   Result<std::string> principal_of(const io::ServerRequest& request) const;
 

@@ -243,13 +243,21 @@ Result<Json> Engine::acknowledge(const ServiceSelector& selector, std::string pr
 }
 
 asio::awaitable<Result<>> Engine::on_disk(ServiceSelector selector) {
-  auto service = find(selector);
-  if (!service) co_return service.error();
-  co_await (*service)->performed();
-  if ((*service)->running() && !(*service)->incident().state_trusted())
-    co_return Error(Errc::io, "it is in force, but not on disk")
-        .because("the state file of " + (*service)->key().text() + " cannot be written or read")
-        .try_next("say it again after the restart that the disk needs");
+  std::vector<std::shared_ptr<Service>> changed;
+  if (selector.name == "*") {
+    for (const auto& [key, each] : services_) changed.push_back(each);
+  } else {
+    auto service = find(selector);
+    if (!service) co_return service.error();
+    changed.push_back(*service);
+  }
+  for (const auto& service : changed) {
+    co_await service->performed();
+    if (service->running() && !service->incident().state_trusted())
+      co_return Error(Errc::io, "it is in force, but not on disk")
+          .because("the state file of " + service->key().text() + " cannot be written or read")
+          .try_next("say it again after the restart that the disk needs");
+  }
   co_return Result<>{};
 }
 

@@ -1,0 +1,402 @@
+// Who may change what over HTTP, what a request may hold, and what is answered. The engine behind it is a real one, with one service.
+#include "api/api.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/digest.hpp"
+#include "tests/support/run_for.hpp"
+
+namespace rollbackd::api {
+namespace {
+
+namespace asio = boost::asio;
+namespace fs = std::filesystem;
+using io::ServerRequest;
+using io::ServerResponse;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+asio::awaitable<bool> stopped(engine::Engine* engine) {
+  co_await engine->stop();
+  co_return true;
+}
+
+class ApiTest : public testing::Test {
+ protected:
+  ApiTest() {
+    for (const char* id : {"v1", "v2"}) {
+      fs::create_directories(releases() + "/" + id);
+      std::ofstream(releases() + "/" + id + "/app") << id;
+    }
+    fs::create_symlink("releases/v1", directory_ / "current");
+    config::Settings settings;
+    settings.state_directory = directory_ / "state";
+    config::ServiceSettings service;
+    service.key = {"shop", "prod"};
+    service.automation = config::Automation::automatic;
+    service.policy.trust_live = true;
+    config::ComponentSettings component;
+    component.releases = releases();
+    component.current = directory_ / "current";
+    service.components.push_back(component);
+    settings.services.push_back(service);
+    engine_ =
+        std::make_unique<engine::Engine>(context_.get_executor(), settings, rules::Groups{}, engine::EngineOptions{"", "test", false});
+    const Reload reload = [this]() -> asio::awaitable<Result<>> {
+      ++reloads_;
+      co_return reload_answer_;
+    };
+    api_.emplace(*engine_, exporter_, reload, Tokens{{sha256_hex("the secret"), "ci"}});
+  }
+  ~ApiTest() override {
+    if (engine_->started()) test::run_for(context_, stopped(engine_.get()));
+    engine_.reset();
+  }
+  void SetUp() override { start(); }
+  void start() {
+    const Result<> started = test::run_for(context_, engine_->start());
+    ASSERT_TRUE(started) << started.error().text();
+  }
+  std::string releases() const { return directory_ / "releases"; }
+  std::string live() const { return fs::read_symlink(directory_ / "current").filename().string(); }
+
+  ServerResponse handle(ServerRequest request) { return test::run_for(context_, api_->handle(std::move(request))); }
+  ServerResponse get(const std::string& path, std::map<std::string, std::string> query = {}) {
+    ServerRequest request;
+    request.method = "GET";
+    request.path = path;
+    request.query = std::move(query);
+    return handle(std::move(request));
+  }
+  static ServerRequest post_request(const std::string& path, const std::string& body) {
+    ServerRequest request;
+    request.method = "POST";
+    request.path = path;
+    request.body = body;
+    return request;
+  }
+  /// As root over the unix socket.
+  ServerResponse post(const std::string& path, const std::string& body) {
+    ServerRequest request = post_request(path, body);
+    request.peer = ServerRequest::Peer{0, 0, 1};
+    return handle(std::move(request));
+  }
+  ServerResponse post_with_token(const std::string& header) {
+    ServerRequest request = post_request("/-/reload", "");
+    if (!header.empty()) request.headers["authorization"] = header;
+    return handle(std::move(request));
+  }
+  static Json error_of(const ServerResponse& response) { return Json::parse(response.body).value()["error"]; }
+
+  asio::io_context context_{1};
+  test::TempDir directory_;
+  metrics::Exporter exporter_;
+  std::unique_ptr<engine::Engine> engine_;
+  Result<> reload_answer_;
+  int reloads_ = 0;
+  std::optional<Api> api_;
+};
+
+class ApiBeforeStart : public ApiTest {
+  void SetUp() override {}
+};
+
+// ---- Who may change things ----
+
+TEST_F(ApiTest, AChangeOverTcpNeedsAToken) {
+  const ServerResponse response = post_with_token("");
+
+  EXPECT_EQ(response.status, 401);
+  EXPECT_EQ(error_of(response)["code"].string_or(""), "unauthorized");
+  EXPECT_NE(error_of(response)["next_step"].string_or(""), "");
+  EXPECT_EQ(reloads_, 0);
+}
+
+TEST_F(ApiTest, AWrongTokenIsRefused) {
+  for (const char* header : {"Bearer wrong", "Bearer ", "Bearer the secret ", "bearer the secret", "Basic the secret", "the secret"}) {
+    EXPECT_EQ(post_with_token(header).status, 401) << header;
+  }
+  EXPECT_EQ(post_with_token("Bearer " + sha256_hex("the secret")).status, 401) << "the hash is not the secret";
+  EXPECT_EQ(reloads_, 0);
+}
+
+TEST_F(ApiTest, TheRightTokenIsTakenUntilTheTokensChange) {
+  const int before = post_with_token("Bearer the secret").status;
+  api_->set_tokens({});
+  const int after = post_with_token("Bearer the secret").status;
+
+  EXPECT_EQ(before, 200);
+  EXPECT_EQ(after, 401);
+  EXPECT_EQ(reloads_, 1);
+}
+
+TEST_F(ApiTest, RootAndTheDaemonsOwnUserMayChangeThingsOverTheSocket) {
+  for (const int uid : {0, static_cast<int>(::geteuid())}) {
+    ServerRequest request = post_request("/-/reload", "");
+    request.peer = ServerRequest::Peer{uid, 0, 1};
+    EXPECT_EQ(handle(request).status, 200) << uid;
+  }
+}
+
+TEST_F(ApiTest, AnotherUserMayNotEvenWithAToken) {
+  ServerRequest request = post_request("/-/reload", "");
+  request.peer = ServerRequest::Peer{static_cast<int>(::geteuid()) + 12345, 0, 1};
+  request.headers["authorization"] = "Bearer the secret";
+
+  const ServerResponse response = handle(request);
+
+  EXPECT_EQ(response.status, 401);
+  EXPECT_THAT(error_of(response)["why"].string_or(""), HasSubstr("neither root nor"));
+  EXPECT_EQ(reloads_, 0);
+}
+
+TEST_F(ApiTest, WhoActedIsOnRecord) {
+  ServerRequest request = post_request("/api/v1/suspend", R"({"service": "shop", "reason": "maintenance"})");
+  request.headers["authorization"] = "Bearer the secret";
+
+  const ServerResponse response = handle(request);
+
+  EXPECT_EQ(response.status, 200) << response.body;
+  EXPECT_EQ(engine_->service({"shop", ""}).value()["suspended"]["principal"].string_or(""), "token:ci");
+}
+
+TEST_F(ApiTest, ReadsNeedNoToken) {
+  for (const char* path : {"/api/v1/status", "/api/v1/services", "/api/v1/ready", "/api/v1/alerts", "/api/v1/operations",
+                           "/api/v1/decisions", "/api/v1/deployments", "/metrics", "/-/healthy", "/-/ready"})
+    EXPECT_EQ(get(path).status, 200) << path;
+}
+
+TEST_F(ApiTest, OtherMethodsAreNotAllowed) {
+  ServerRequest request = post_request("/api/v1/rollback", "");
+  request.method = "DELETE";
+
+  const ServerResponse response = handle(request);
+
+  EXPECT_EQ(response.status, 405);
+  EXPECT_NE(error_of(response)["what"].string_or(""), "") << "an error has one form: " << response.body;
+}
+
+// ---- What a request may hold ----
+
+TEST_F(ApiTest, AnUnknownFieldIsAnErrorWithTheNearestOne) {
+  const ServerResponse response = post("/api/v1/suspend", R"({"servise": "shop", "reason": "x"})");
+
+  EXPECT_EQ(response.status, 400);
+  EXPECT_THAT(error_of(response)["what"].string_or(""), HasSubstr("\"servise\""));
+  EXPECT_THAT(error_of(response)["next_step"].string_or(""), HasSubstr("\"service\""));
+}
+
+TEST_F(ApiTest, AFieldOfAnotherCommandIsAnErrorRatherThanIgnored) {
+  EXPECT_EQ(post("/api/v1/rollback", R"({"service": "shop", "reason": "x", "release": "v2"})").status, 400)
+      << "a rollback takes \"to\"; without it it would go to another release than the one named";
+  EXPECT_EQ(post("/api/v1/suspend", R"({"service": "shop", "reason": "x", "dry_run": true})").status, 400);
+  EXPECT_EQ(post("/api/v1/deploy", R"({"service": "shop", "release": "v2", "dry_run": true})").status, 400);
+  EXPECT_FALSE(engine_->service({"shop", ""}).value().has("suspended"));
+  EXPECT_EQ(live(), "v1");
+}
+
+TEST_F(ApiTest, AFieldOfTheWrongTypeIsAnErrorRatherThanItsDefault) {
+  const ServerResponse dry_run =
+      post("/api/v1/rollback", R"({"service": "shop", "reason": "x", "to": "v2", "force": true, "dry_run": "true"})");
+  const ServerResponse duration = post("/api/v1/suspend", R"({"service": "shop", "reason": "x", "duration": 3600})");
+  const ServerResponse to = post("/api/v1/rollback", R"({"service": "shop", "reason": "x", "to": 2})");
+
+  EXPECT_EQ(dry_run.status, 400) << "or a rehearsal becomes the real thing";
+  EXPECT_THAT(error_of(dry_run)["what"].string_or(""), HasSubstr("dry_run"));
+  EXPECT_EQ(duration.status, 400);
+  EXPECT_EQ(to.status, 400);
+  EXPECT_EQ(live(), "v1");
+}
+
+TEST_F(ApiTest, ABodyThatIsNoJsonObjectIsRefused) {
+  const std::string deep = std::string(100, '[') + std::string(100, ']');
+  for (const std::string& body : {std::string("{"), std::string("[]"), std::string("1"), std::string("{\"reason\": \"\xff\"}"), deep})
+    EXPECT_EQ(post("/api/v1/suspend", body).status, 400) << body;
+}
+
+TEST_F(ApiTest, AnEmptyBodyIsMissingItsFields) {
+  const ServerResponse response = post("/api/v1/suspend", "  ");
+
+  EXPECT_EQ(response.status, 400);
+  EXPECT_THAT(error_of(response)["what"].string_or(""), HasSubstr("reason"));
+}
+
+TEST_F(ApiTest, AReleaseIdThatIsAPathOrAnOptionIsRefusedAndSaysWhy) {
+  const std::string service = R"({"service": "shop", "reason": "x", )";
+  for (const std::string id : {"../v1", "v1/../../etc", "..", "-v2", "--force", "a..b", "/etc", "v 2", "release:../v1"}) {
+    for (const ServerResponse& response :
+         {post("/api/v1/deploy", service + "\"release\": \"" + id + "\"}"), post("/api/v1/rollback", service + "\"to\": \"" + id + "\"}"),
+          post("/api/v1/mark", service + R"("standing": "good", "release": ")" + id + "\"}")}) {
+      EXPECT_EQ(response.status, 400) << id << ": " << response.body;
+      EXPECT_THAT(error_of(response)["what"].string_or(""), HasSubstr("is not a release id")) << id;
+      EXPECT_THAT(error_of(response)["why"].string_or(""), HasSubstr("must begin with a letter or digit")) << id;
+    }
+  }
+  EXPECT_EQ(live(), "v1");
+}
+
+TEST_F(ApiTest, WhatIsAnsweredIsInTheStateFile) {
+  const ServerResponse response = post("/api/v1/suspend", R"({"service": "shop", "reason": "kept in mind"})");
+
+  std::ifstream file(directory_ / "state/shop.prod.state", std::ios::binary);
+  const std::string content{std::istreambuf_iterator<char>(file), {}};
+  EXPECT_EQ(response.status, 200) << response.body;
+  EXPECT_THAT(content, HasSubstr("kept in mind"));
+}
+
+TEST_F(ApiTest, EveryServiceIsSuspendedAndResumedByAStar) {
+  const ServerResponse suspended = post("/api/v1/suspend", R"({"service": "*", "reason": "storm"})");
+  const bool was = engine_->service({"shop", ""}).value().has("suspended");
+  const ServerResponse resumed = post("/api/v1/resume", R"({"service": "*"})");
+
+  EXPECT_EQ(suspended.status, 200) << suspended.body;
+  EXPECT_TRUE(was);
+  EXPECT_EQ(resumed.status, 200) << resumed.body;
+  EXPECT_FALSE(engine_->service({"shop", ""}).value().has("suspended"));
+}
+
+TEST_F(ApiTest, ADurationThatIsNoneIsRefused) {
+  for (const char* duration : {"soon", "-1h", "", "0s", "3y"}) {
+    const std::string body = std::string(R"({"service": "shop", "reason": "x", "duration": ")") + duration + "\"}";
+    EXPECT_EQ(post("/api/v1/suspend", body).status, 400) << duration;
+  }
+  EXPECT_FALSE(engine_->service({"shop", ""}).value().has("suspended"));
+}
+
+TEST_F(ApiTest, AStandingIsOneOfTheKnown) {
+  const ServerResponse response = post("/api/v1/mark", R"({"service": "shop", "release": "v1", "standing": "great", "reason": "x"})");
+
+  EXPECT_EQ(response.status, 400);
+  EXPECT_THAT(error_of(response)["what"].string_or(""), HasSubstr("candidate, good, bad"));
+}
+
+TEST_F(ApiTest, ALimitIsFrom1To1000) {
+  for (const char* limit : {"0", "-1", "1001", "99999999999999999999", "ten", "", "1e3", " 5"})
+    EXPECT_EQ(get("/api/v1/operations", {{"limit", limit}}).status, 400) << limit;
+  for (const char* limit : {"1", "1000"}) EXPECT_EQ(get("/api/v1/operations", {{"limit", limit}}).status, 200) << limit;
+}
+
+// ---- What is answered ----
+
+TEST_F(ApiTest, AnUnknownPathIsNotFound) {
+  const ServerResponse read = get("/api/v2/status"), changed = post("/api/v1/explode", R"({"any": 1})");
+
+  EXPECT_EQ(read.status, 404);
+  EXPECT_THAT(error_of(read)["next_step"].string_or(""), HasSubstr("/api/v1/status"));
+  EXPECT_EQ(changed.status, 404);
+  EXPECT_EQ(get("/api/v1/rollback").status, 404) << "a GET changes nothing";
+  EXPECT_EQ(get("/api/v1/operations/none").status, 404);
+}
+
+TEST_F(ApiTest, AnUnknownPathIsRepeatedSafelyAndNotAtLength) {
+  const ServerResponse response = get("/\x1b[31m" + std::string(5000, 'x'));
+
+  EXPECT_EQ(response.status, 404);
+  EXPECT_THAT(response.body, Not(HasSubstr("\x1b")));
+  EXPECT_LT(response.body.size(), 1000U);
+}
+
+TEST_F(ApiTest, MetricsAreExpositionText) {
+  const ServerResponse response = get("/metrics");
+
+  EXPECT_THAT(response.content_type, StartsWith("text/plain; version=0.0.4"));
+  EXPECT_THAT(response.body, HasSubstr("rollbackd_build_info{version=\""));
+  EXPECT_THAT(response.body,
+              HasSubstr(R"(rollbackd_release_info{service="shop",environment="prod",release="v1",standing="good",live="1"} 1)"));
+}
+
+TEST_F(ApiBeforeStart, ItIsHealthyButNotReady) {
+  const int healthy = get("/-/healthy").status, ready_before = get("/-/ready").status;
+  start();
+
+  EXPECT_EQ(healthy, 200);
+  EXPECT_EQ(ready_before, 503);
+  EXPECT_EQ(get("/-/ready").status, 200);
+}
+
+TEST_F(ApiTest, AnAnswerToACommandHasItsExitCode) {
+  const ServerResponse same = post("/api/v1/deploy", R"({"service": "shop", "release": "v1"})");
+  const ServerResponse absent = post("/api/v1/deploy", R"({"service": "shop", "release": "v9"})");
+  const ServerResponse refused = post("/api/v1/rollback", R"({"service": "shop", "to": "v2", "reason": "x"})");
+  const ServerResponse unknown = post("/api/v1/rollback", R"({"service": "shopp", "reason": "x"})");
+
+  const auto code = [](const ServerResponse& response) { return Json::parse(response.body).value()["exit_code"].int_or(-1); };
+  EXPECT_EQ(std::pair(same.status, code(same)), std::pair(200, std::int64_t{46}));
+  EXPECT_EQ(std::pair(absent.status, code(absent)), std::pair(404, std::int64_t{40}));
+  EXPECT_EQ(std::pair(refused.status, code(refused)), std::pair(409, std::int64_t{41}));
+  EXPECT_EQ(unknown.status, 404);
+  EXPECT_THAT(error_of(unknown)["next_step"].string_or(""), HasSubstr("shop"));
+}
+
+TEST_F(ApiTest, AnAcceptedOperationIsAnswered202WithItsId) {
+  const ServerResponse response = post("/api/v1/deploy", R"({"service": "shop", "release": "v2", "reason": "new"})");
+
+  EXPECT_EQ(response.status, 202) << response.body;
+  const std::string id = Json::parse(response.body).value()["operation"].string_or("");
+  EXPECT_EQ(id.size(), 36U);
+  EXPECT_TRUE(test::run_until(context_, [&] { return live() == "v2"; }));
+}
+
+TEST_F(ApiTest, ADryRunIsAnswered200AndChangesNothing) {
+  const ServerResponse response =
+      post("/api/v1/rollback", R"({"service": "shop", "to": "v2", "reason": "x", "force": true, "dry_run": true})");
+
+  EXPECT_EQ(response.status, 200) << response.body;
+  EXPECT_EQ(live(), "v1");
+}
+
+TEST_F(ApiTest, ARefusedReloadSaysWhy) {
+  reload_answer_ = Error(Errc::invalid_config, "the configuration was not taken").because("line 3");
+
+  const ServerResponse response = post("/-/reload", "");
+
+  EXPECT_EQ(response.status, 400);
+  EXPECT_EQ(error_of(response)["why"].string_or(""), "line 3");
+}
+
+TEST_F(ApiTest, TheServicesOneByOne) {
+  const Json all = Json::parse(get("/api/v1/services").body).value();
+  const Json one = Json::parse(get("/api/v1/services", {{"service", "shop"}, {"environment", "prod"}}).body).value();
+
+  ASSERT_EQ(all.elements().size(), 1U);
+  EXPECT_EQ(one["release"].string_or(""), "v1");
+  EXPECT_EQ(get("/api/v1/services", {{"service", "none"}}).status, 404);
+  EXPECT_EQ(get("/api/v1/releases", {{"service", "shop"}}).status, 200);
+  EXPECT_EQ(get("/api/v1/explain", {{"service", "shop"}}).status, 200);
+}
+
+// ---- Tokens ----
+
+TEST(Tokens, AreALineEachWithCommentsAndBlankLines) {
+  const std::string a(64, 'a'), b(64, 'b');
+
+  const auto tokens = parse_tokens("# people\n\n  ci:" + a + "  \nmarta:" + b + "\r\n");
+
+  ASSERT_TRUE(tokens) << tokens.error().text();
+  EXPECT_EQ(*tokens, (Tokens{{a, "ci"}, {b, "marta"}}));
+}
+
+TEST(Tokens, AnythingElseIsAnErrorThatNamesItsLineAndNotItsText) {
+  const std::string hash(64, 'a');
+  const std::vector<std::string> wrong{
+      "ci",         "ci:hunter2", ":" + hash, "c i:" + hash, "ci:" + hash + "a", "ci:" + std::string(64, 'g'), "ci:" + std::string(64, 'A'),
+      "ci: " + hash};
+  for (const std::string& line : wrong) {
+    const auto tokens = parse_tokens("# one\n" + line + "\n");
+
+    ASSERT_FALSE(tokens) << line;
+    EXPECT_EQ(tokens.error().code, Errc::invalid_config);
+    EXPECT_THAT(tokens.error().why, HasSubstr("line 2"));
+    EXPECT_THAT(tokens.error().text(), Not(HasSubstr("hunter2"))) << "a secret written there by mistake must not reach the log";
+    EXPECT_THAT(tokens.error().next_step, HasSubstr("sha256sum"));
+  }
+}
+
+}  // namespace
+}  // namespace rollbackd::api

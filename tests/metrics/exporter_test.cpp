@@ -1,0 +1,303 @@
+// The daemon's own metrics: every documented family is there once, counts what it says, and the whole is valid exposition text.
+#include "metrics/exporter.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <re2/re2.h>
+
+#include <map>
+#include <set>
+
+#include "base/text.hpp"
+
+namespace rollbackd::metrics {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+const ServiceKey kShop{"shop", "prod"};
+
+/// What an exposition says: the value of each series, as it is written ("name{a=\"b\"}").
+std::map<std::string, std::string> series_of(const std::string& text) {
+  std::map<std::string, std::string> out;
+  for (const std::string& line : split(text, '\n')) {
+    if (line.empty() || line[0] == '#') continue;
+    const std::size_t space = line.rfind(' ');
+    out[line.substr(0, space)] = line.substr(space + 1);
+  }
+  return out;
+}
+
+double value_of(const std::string& text, const std::string& series) {
+  const auto all = series_of(text);
+  const auto at = all.find(series);
+  if (at == all.end()) {
+    ADD_FAILURE() << "there is no series " << series << " in\n" << text;
+    return -1;
+  }
+  return std::stod(at->second);
+}
+
+record::OperationRow row(OperationKind kind, OperationStatus status, const ServiceKey& service = kShop) {
+  record::OperationRow out;
+  out.request.service = service;
+  out.request.kind = kind;
+  out.request.trigger = Trigger::automatic;
+  out.status = status;
+  out.begun = Instant::from_seconds(100);
+  out.ended = Instant::from_seconds(103);
+  out.phases = {{"switch", 20ms}, {"verify", 2s}};
+  return out;
+}
+
+Decision decision(DecisionKind kind) {
+  Decision out;
+  out.kind = kind;
+  return out;
+}
+
+/// One service with one check and two releases.
+Standing standing() {
+  Standing out;
+  Standing::Service service;
+  service.key = kShop;
+  service.ready = true;
+  service.live = "v2";
+  service.releases = {{"v1", "good"}, {"v2", "candidate"}};
+  service.checks = {{"health", "http", 41, 3, 2, 1}};
+  service.blind_rules = 5;
+  out.services.push_back(service);
+  out.judge.batches = 1000;
+  out.judge.evaluations = 2000;
+  out.series = 17;
+  out.outbox.sent = 6;
+  return out;
+}
+
+/// An exporter in whose life everything has happened once.
+void live_through_everything(Exporter& exporter) {
+  exporter.operation_ended(row(OperationKind::rollback, OperationStatus::succeeded));
+  Decision hold = decision(DecisionKind::hold);
+  GuardAnswer no;
+  no.guard = "budget";
+  hold.guards = {no};
+  exporter.decided(hold);
+  exporter.detected(kShop, 3ms);
+  exporter.tested(kShop, true);
+}
+
+TEST(Exporter, EveryDocumentedFamilyIsThere) {
+  Exporter exporter;
+  live_through_everything(exporter);
+
+  const std::string text = exporter.text(standing());
+
+  for (const char* family :
+       {"rollbackd_operations_total", "rollbackd_operation_duration_seconds", "rollbackd_rollback_success_ratio",
+        "rollbackd_detection_seconds", "rollbackd_decisions_total", "rollbackd_guard_refusals_total", "rollbackd_rollback_ready",
+        "rollbackd_release_info", "rollbackd_verification_tests_total", "rollbackd_checks_total", "rollbackd_rule_evaluations_total",
+        "rollbackd_reactor_lag_seconds", "rollbackd_build_info"}) {
+    EXPECT_THAT(text, HasSubstr(std::string("# TYPE ") + family + " ")) << family;
+    EXPECT_THAT(text, HasSubstr(std::string("# HELP ") + family + " ")) << family;
+  }
+}
+
+TEST(Exporter, EveryLineIsExpositionTextAndNoFamilyOrSeriesComesTwice) {
+  const RE2 sample(R"re([a-zA-Z_:][a-zA-Z0-9_:]*(\{([a-zA-Z_][a-zA-Z0-9_]*="([^"\\\n]|\\[\\"n])*",?)*\})? ([+-]?Inf|NaN|[-+0-9.eE]+))re");
+  const RE2 comment(R"(# (HELP [a-zA-Z_:][a-zA-Z0-9_:]* .+|TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) (counter|gauge|histogram)))");
+  Exporter exporter;
+  live_through_everything(exporter);
+  Standing all = standing();
+  all.services[0].releases.emplace_back("we\"ird\\re\nlease", "bad");
+
+  const std::string text = exporter.text(all);
+
+  std::set<std::string> families, series;
+  ASSERT_TRUE(text.ends_with('\n'));
+  for (const std::string& line : split(text.substr(0, text.size() - 1), '\n')) {
+    std::string family;
+    if (line.starts_with("# ")) {
+      EXPECT_TRUE(RE2::FullMatch(line, comment)) << line;
+      const bool is_type = RE2::PartialMatch(line, "^# TYPE ([^ ]+)", &family);
+      EXPECT_TRUE(!is_type || families.insert(family).second) << family << " comes twice";
+    } else {
+      EXPECT_TRUE(RE2::FullMatch(line, sample)) << line;
+      EXPECT_TRUE(series.insert(line.substr(0, line.rfind(' '))).second) << line << " comes twice";
+    }
+  }
+  EXPECT_GT(families.size(), 20U);
+}
+
+TEST(Exporter, OperationsAreCountedByKindTriggerAndStatus) {
+  Exporter exporter;
+  exporter.operation_ended(row(OperationKind::rollback, OperationStatus::succeeded));
+  exporter.operation_ended(row(OperationKind::rollback, OperationStatus::succeeded));
+  exporter.operation_ended(row(OperationKind::deploy, OperationStatus::failed));
+
+  const std::string text = exporter.text({});
+
+  const std::string of_shop = "rollbackd_operations_total{environment=\"prod\",";
+  EXPECT_EQ(value_of(text, of_shop + R"(kind="rollback",service="shop",status="succeeded",trigger="automatic"})"), 2);
+  EXPECT_EQ(value_of(text, of_shop + R"(kind="deploy",service="shop",status="failed",trigger="automatic"})"), 1);
+}
+
+TEST(Exporter, AnOperationsPhasesAndItsWholeAreInTheHistogram) {
+  Exporter exporter;
+  exporter.operation_ended(row(OperationKind::rollback, OperationStatus::succeeded));
+
+  const std::string text = exporter.text({});
+
+  const std::string name = "rollbackd_operation_duration_seconds";
+  EXPECT_EQ(value_of(text, name + R"(_sum{kind="rollback",phase="verify"})"), 2);
+  EXPECT_EQ(value_of(text, name + R"(_sum{kind="rollback",phase="total"})"), 3);
+  EXPECT_EQ(value_of(text, name + R"(_bucket{kind="rollback",phase="switch",le="0.01"})"), 0);
+  EXPECT_EQ(value_of(text, name + R"(_bucket{kind="rollback",phase="switch",le="0.025"})"), 1);
+}
+
+TEST(Exporter, TheRatioIsOfEndedRollbacksAloneAndOfEachEnvironment) {
+  Exporter exporter;
+  exporter.operation_ended(row(OperationKind::rollback, OperationStatus::succeeded));
+  exporter.operation_ended(row(OperationKind::rollback, OperationStatus::failed));
+  exporter.operation_ended(row(OperationKind::deploy, OperationStatus::failed));
+  exporter.operation_ended(row(OperationKind::rollback, OperationStatus::succeeded, {"shop", "staging"}));
+
+  const std::string text = exporter.text({});
+
+  EXPECT_EQ(value_of(text, R"(rollbackd_rollback_success_ratio{environment="prod"})"), 0.5);
+  EXPECT_EQ(value_of(text, R"(rollbackd_rollback_success_ratio{environment="staging"})"), 1);
+}
+
+TEST(Exporter, WithoutAnyRollbackThereIsNoRatioToMistakeForPerfection) {
+  Exporter exporter;
+  exporter.operation_ended(row(OperationKind::deploy, OperationStatus::succeeded));
+
+  EXPECT_THAT(exporter.text({}), Not(HasSubstr("rollbackd_rollback_success_ratio")));
+}
+
+TEST(Exporter, WhatTheHistoryRemembersIsCountedOnFrom) {
+  record::OperationTotal total;
+  total.service = kShop;
+  total.kind = OperationKind::rollback;
+  total.trigger = Trigger::automatic;
+  total.status = OperationStatus::succeeded;
+  total.count = 3;
+  record::OperationTotal running = total;
+  running.status = OperationStatus::running;
+  Exporter exporter;
+
+  exporter.seed({total, running});
+  exporter.operation_ended(row(OperationKind::rollback, OperationStatus::failed));
+
+  const std::string text = exporter.text({});
+  const std::string succeeded = R"({environment="prod",kind="rollback",service="shop",status="succeeded",trigger="automatic"})";
+  EXPECT_EQ(value_of(text, "rollbackd_operations_total" + succeeded), 3);
+  EXPECT_EQ(value_of(text, R"(rollbackd_rollback_success_ratio{environment="prod"})"), 0.75);
+  EXPECT_THAT(text, Not(HasSubstr("status=\"running\"")));
+}
+
+TEST(Exporter, DecisionsExistFromTheStartAndAreCountedByKind) {
+  Exporter exporter;
+  const std::string before = exporter.text({});
+
+  exporter.decided(decision(DecisionKind::rollback));
+  exporter.decided(decision(DecisionKind::hold));
+  exporter.decided(decision(DecisionKind::hold));
+
+  EXPECT_EQ(value_of(before, R"(rollbackd_decisions_total{decision="rollback"})"), 0);
+  EXPECT_EQ(value_of(exporter.text({}), R"(rollbackd_decisions_total{decision="rollback"})"), 1);
+  EXPECT_EQ(value_of(exporter.text({}), R"(rollbackd_decisions_total{decision="hold"})"), 2);
+}
+
+TEST(Exporter, ARefusalIsAGuardThatWasAskedSaidNoAndWasNotPassedOver) {
+  Decision hold = decision(DecisionKind::hold);
+  GuardAnswer no, yes, not_asked, passed_over;
+  no.guard = "budget";
+  yes.guard = "cooldown";
+  yes.yes = true;
+  not_asked.guard = "live_is_suspect";
+  not_asked.asked = false;
+  passed_over.guard = "target_not_bad";
+  passed_over.passed_over = true;
+  hold.guards = {no, yes, not_asked, passed_over};
+  Exporter exporter;
+
+  exporter.decided(hold);
+
+  const std::string text = exporter.text({});
+  EXPECT_EQ(value_of(text, R"(rollbackd_guard_refusals_total{guard="budget"})"), 1);
+  for (const char* guard : {"cooldown", "live_is_suspect", "target_not_bad"}) EXPECT_THAT(text, Not(HasSubstr(guard)));
+}
+
+TEST(Exporter, TestsAndDetectionsAreCounted) {
+  Exporter exporter;
+  exporter.tested(kShop, true);
+  exporter.tested(kShop, false);
+  exporter.tested(kShop, false);
+  exporter.detected(kShop, 3ms);
+
+  const std::string text = exporter.text({});
+
+  EXPECT_EQ(value_of(text, R"(rollbackd_verification_tests_total{result="passed"})"), 1);
+  EXPECT_EQ(value_of(text, R"(rollbackd_verification_tests_total{result="failed"})"), 2);
+  EXPECT_EQ(value_of(text, "rollbackd_detection_seconds_count"), 1);
+  EXPECT_EQ(value_of(text, R"(rollbackd_detection_seconds_bucket{le="0.0025"})"), 0);
+  EXPECT_EQ(value_of(text, R"(rollbackd_detection_seconds_bucket{le="0.005"})"), 1);
+}
+
+TEST(Exporter, WhatStandsIsWhatWasHandedInAtThisScrape) {
+  Exporter exporter;
+
+  const std::string text = exporter.text(standing());
+
+  const std::string check = R"(rollbackd_checks_total{service="shop",environment="prod",check="health",type="http",result=")";
+  EXPECT_EQ(value_of(text, check + "ok\"}"), 41);
+  EXPECT_EQ(value_of(text, check + "failed\"}"), 3);
+  EXPECT_EQ(value_of(text, check + "unobserved\"}"), 2);
+  EXPECT_EQ(value_of(text, check + "late\"}"), 1);
+  EXPECT_EQ(value_of(text, R"(rollbackd_rollback_ready{service="shop",environment="prod"})"), 1);
+  EXPECT_EQ(value_of(text, R"(rollbackd_blind_rules{service="shop",environment="prod"})"), 5);
+  EXPECT_EQ(value_of(text, R"(rollbackd_release_info{service="shop",environment="prod",release="v2",standing="candidate",live="1"})"), 1);
+  EXPECT_EQ(value_of(text, R"(rollbackd_release_info{service="shop",environment="prod",release="v1",standing="good",live="0"})"), 1);
+  EXPECT_EQ(value_of(text, "rollbackd_rule_evaluations_total"), 2000);
+  EXPECT_EQ(value_of(text, R"(rollbackd_notifications_total{result="sent"})"), 6);
+}
+
+TEST(Exporter, AServiceOrReleaseThatIsGoneLeavesNothingBehind) {
+  Exporter exporter;
+  const std::string before = exporter.text(standing());
+
+  const std::string after = exporter.text({});
+
+  EXPECT_THAT(before, HasSubstr("service=\"shop\""));
+  EXPECT_THAT(after, Not(HasSubstr("service=\"shop\"")));
+}
+
+TEST(Exporter, LabelValuesAreEscaped) {
+  Standing all = standing();
+  all.services[0].releases = {{"a\"b\\c\nd", "bad"}};
+  Exporter exporter;
+
+  const std::string text = exporter.text(all);
+
+  EXPECT_THAT(text, HasSubstr(R"(release="a\"b\\c\nd")"));
+}
+
+TEST(Exporter, TroubleShowsInTheGauges) {
+  Standing all;
+  all.history_ok = false;
+  all.last_reload_ok = false;
+  all.reloads_failed = 2;
+  all.reactor_lag_seconds = 0.25;
+  Exporter exporter;
+
+  const std::string text = exporter.text(all);
+
+  EXPECT_EQ(value_of(text, "rollbackd_history_ok"), 0);
+  EXPECT_EQ(value_of(text, "rollbackd_config_last_reload_successful"), 0);
+  EXPECT_EQ(value_of(text, R"(rollbackd_config_reloads_total{result="failed"})"), 2);
+  EXPECT_EQ(value_of(text, "rollbackd_reactor_lag_seconds"), 0.25);
+}
+
+}  // namespace
+}  // namespace rollbackd::metrics

@@ -1,7 +1,7 @@
 #include "base/error.hpp"
 
-#include <cstring>
 #include <stdexcept>
+#include <system_error>
 
 namespace rollbackd {
 
@@ -28,7 +28,7 @@ const char* to_string(Errc code) {
 }
 
 Error Error::from_errno(std::string what, int errno_value) {
-  return Error(Errc::io, std::move(what)).because(std::strerror(errno_value));
+  return Error(Errc::io, std::move(what)).because(std::generic_category().message(errno_value));
 }
 
 std::string Error::text() const {
@@ -39,8 +39,7 @@ std::string Error::text() const {
 }
 
 void throw_exception_from_error(const Error& error, const boost::source_location& where) {
-  throw std::logic_error(std::string(where.file_name()) + ":" + std::to_string(where.line()) +
-                         ": an unchecked error: " + error.text());
+  throw std::logic_error(std::string(where.file_name()) + ":" + std::to_string(where.line()) + ": an unchecked error: " + error.text());
 }
 
 }  // namespace rollbackd

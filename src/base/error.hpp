@@ -13,18 +13,18 @@ enum class Errc : int {
   invalid_argument = 1,  ///< the caller's value is wrong
   invalid_config = 2,    ///< a configuration or rule file is wrong
   not_found = 3,
-  timed_out = 4,          ///< a deadline passed; nothing is known beyond that
-  refused = 5,            ///< a guard, a policy or the platform said no
-  outcome_unknown = 6,    ///< it may or may not have happened
-  io = 7,                 ///< the operating system reported an error
-  corrupt = 8,            ///< data on disk or on the wire is damaged
-  conflict = 9,           ///< somebody else changed what this depended on
-  unavailable = 10,       ///< the other side cannot be reached
+  timed_out = 4,        ///< a deadline passed; nothing is known beyond that
+  refused = 5,          ///< a guard, a policy or the platform said no
+  outcome_unknown = 6,  ///< it may or may not have happened
+  io = 7,               ///< the operating system reported an error
+  corrupt = 8,          ///< data on disk or on the wire is damaged
+  conflict = 9,         ///< somebody else changed what this depended on
+  unavailable = 10,     ///< the other side cannot be reached
   cancelled = 11,
-  too_large = 12,         ///< over a documented bound
+  too_large = 12,  ///< over a documented bound
   unsupported = 13,
   unauthorized = 14,
-  internal = 15,          ///< a bug
+  internal = 15,  ///< a bug
 };
 
 /// The name of `code` as it stands in JSON and logs, e.g. "timed_out".

@@ -7,6 +7,7 @@
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
+#include <charconv>
 #include <cmath>
 #include <limits>
 
@@ -23,14 +24,19 @@ class Builder : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Builder> 
   explicit Builder(int depth_max) : depth_max_(depth_max) {}
   bool Null() { return put(Json()); }
   bool Bool(bool b) { return put(Json(b)); }
-  bool Int(int i) { return put(Json(i)); }
-  bool Uint(unsigned i) { return put(Json(i)); }
-  bool Int64(std::int64_t i) { return put(Json(i)); }
-  bool Uint64(std::uint64_t i) {
-    if (i > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) return put(Json(static_cast<double>(i)));
-    return put(Json(i));
+  /// An integer of 64 bits, else a double. RapidJSON 1.1.0's own reading of doubles gives garbage for 0e300.
+  bool RawNumber(const char* s, rapidjson::SizeType n, bool) {
+    std::int64_t i = 0;
+    if (const auto read = std::from_chars(s, s + n, i); read.ec == std::errc() && read.ptr == s + n) return put(Json(i));
+    double d = 0;
+    if (std::from_chars(s, s + n, d).ec == std::errc::result_out_of_range) {  // Of any double: too small is 0, too big is an error.
+      long double wide = std::numeric_limits<long double>::infinity();
+      std::from_chars(s, s + n, wide);
+      d = static_cast<double>(wide);
+    }
+    too_big_ = std::isinf(d);
+    return !too_big_ && put(Json(d));
   }
-  bool Double(double d) { return put(Json(d)); }
   bool String(const char* s, rapidjson::SizeType n, bool) { return put(Json(std::string(s, n))); }
   bool Key(const char* s, rapidjson::SizeType n, bool) {
     stack_.back().key.assign(s, n);
@@ -42,6 +48,7 @@ class Builder : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Builder> 
   bool EndArray(rapidjson::SizeType) { return close(); }
 
   Json take() { return std::move(root_); }
+  bool too_big() const { return too_big_; }  ///< a number stopped the reading, not the depth
 
  private:
   struct Frame {
@@ -72,6 +79,7 @@ class Builder : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Builder> 
   int depth_max_;
   std::vector<Frame> stack_;
   Json root_;
+  bool too_big_ = false;
 };
 
 }  // namespace
@@ -195,14 +203,13 @@ Result<Json> Json::parse(std::string_view text, int depth_max) {
   rapidjson::MemoryStream stream(text.data(), text.size());  // Bounded: a StringStream reads past its end after a cut character.
   Builder builder(depth_max);
   rapidjson::Reader reader;
-  reader.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag | rapidjson::kParseFullPrecisionFlag>(stream,
-                                                                                                                            builder);
+  reader.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag | rapidjson::kParseNumbersAsStringsFlag>(stream,
+                                                                                                                               builder);
   if (reader.HasParseError()) {
-    const bool too_deep = reader.GetParseErrorCode() == rapidjson::kParseErrorTermination;
-    return Error(Errc::corrupt, "not valid JSON")
-        .because((too_deep ? std::string("nested deeper than ") + std::to_string(depth_max)
-                           : std::string(rapidjson::GetParseError_En(reader.GetParseErrorCode()))) +
-                 " at byte " + std::to_string(reader.GetErrorOffset()));
+    const rapidjson::ParseErrorCode code = builder.too_big() ? rapidjson::kParseErrorNumberTooBig : reader.GetParseErrorCode();
+    const std::string why = code == rapidjson::kParseErrorTermination ? "nested deeper than " + std::to_string(depth_max)
+                                                                      : std::string(rapidjson::GetParseError_En(code));
+    return Error(Errc::corrupt, "not valid JSON").because(why + " at byte " + std::to_string(reader.GetErrorOffset()));
   }
   return builder.take();
 }

@@ -24,8 +24,7 @@ class Json {
   Json(std::nullptr_t) {}
   Json(bool b) : value_(b) {}
   template <class T>
-    requires(std::is_integral_v<T> && !std::is_same_v<T, bool>)
-  Json(T i) : value_(static_cast<std::int64_t>(i)) {}
+  requires(std::is_integral_v<T> && !std::is_same_v<T, bool>) Json(T i) : value_(static_cast<std::int64_t>(i)) {}
   Json(double d) : value_(d) {}
   Json(std::string s) : value_(std::move(s)) {}
   Json(std::string_view s) : value_(std::string(s)) {}

@@ -13,19 +13,13 @@ struct Unit {
   std::string_view name;
   std::int64_t ns;
 };
-constexpr std::int64_t kSecond = 1'000'000'000;
+constexpr std::int64_t kSecond = 1'000'000'000, kDay = 86'400 * kSecond;
 // Largest first; Prometheus's year has 365 days.
-constexpr std::array<Unit, 7> kUnits{{{"y", 365 * 86400 * kSecond},
-                                      {"w", 7 * 86400 * kSecond},
-                                      {"d", 86400 * kSecond},
-                                      {"h", 3600 * kSecond},
-                                      {"m", 60 * kSecond},
-                                      {"s", kSecond},
-                                      {"ms", 1'000'000}}};
+constexpr std::array<Unit, 7> kUnits{
+    {{"y", 365 * kDay}, {"w", 7 * kDay}, {"d", kDay}, {"h", 3600 * kSecond}, {"m", 60 * kSecond}, {"s", kSecond}, {"ms", 1'000'000}}};
 
 Error not_a_duration(std::string_view text) {
-  return Error(Errc::invalid_argument, "\"" + std::string(text) + "\" is not a duration")
-      .try_next("write it like 500ms, 30s, 5m or 1h30m");
+  return Error(Errc::invalid_argument, "\"" + std::string(text) + "\" is not a duration").try_next("write it like 500ms, 30s, 5m or 1h30m");
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ std::string Labels::to_string() const {
     }
     inside += '"';
   }
-  const std::string metric(name());
+  std::string metric(name());
   if (inside.empty() && !metric.empty()) return metric;
   return metric + "{" + inside + "}";
 }

@@ -69,6 +69,23 @@ TEST(Json, NestingBeyondTheLimitIsAnErrorAndNotACrash) {
   EXPECT_TRUE(Json::parse(std::string(1'000'000, '[')).has_error());
 }
 
+TEST(Json, ReadsAnyWayToWriteANumber) {
+  for (const auto& [text, value] : std::vector<std::pair<std::string, double>>{{"0e300", 0},
+                                                                               {"0.000e300", 0},
+                                                                               {"-0.0", -0.0},
+                                                                               {"0.0000000000000000000000000000000e-30", 0},
+                                                                               {"1e-400", 0},
+                                                                               {"5e-324", 5e-324},
+                                                                               {"1.7976931348623157e308", 1.7976931348623157e308},
+                                                                               {"0.1", 0.1},
+                                                                               {"1E+2", 100},
+                                                                               {"-9223372036854775808", -9223372036854775808.0},
+                                                                               {"9007199254740993.0", 9007199254740992.0}})
+    EXPECT_EQ(Json::parse(text).value().number_or(7), value) << text;
+  for (const char* text : {"1e309", "-1.8e308", "1e99999"})
+    EXPECT_NE(Json::parse(text).error().why.find("Number too big"), std::string::npos) << text;
+}
+
 TEST(Json, AnIntegerBeyond64BitsReadsAsADouble) {
   EXPECT_DOUBLE_EQ(Json::parse("18446744073709551615").value().number_or(0), 18446744073709551615.0);
 }

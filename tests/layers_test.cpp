@@ -12,9 +12,9 @@
 namespace {
 namespace fs = std::filesystem;
 
-const std::map<std::string, int> kLayer{{"base", 0},   {"model", 1},    {"io", 1},       {"series", 2}, {"config", 2}, {"promql", 3},
-                                        {"rules", 4},  {"ledger", 4},   {"decision", 5}, {"rollback", 5}, {"checks", 6}, {"drivers", 6},
-                                        {"record", 6}, {"notify", 6},   {"engine", 7},   {"metrics", 7}, {"api", 8},    {"cli", 8}};
+const std::map<std::string, int> kLayer{{"base", 0},   {"model", 1},  {"io", 1},       {"series", 2},   {"config", 2}, {"promql", 3},
+                                        {"rules", 4},  {"ledger", 4}, {"decision", 5}, {"rollback", 5}, {"checks", 6}, {"drivers", 6},
+                                        {"record", 6}, {"notify", 6}, {"engine", 7},   {"metrics", 7},  {"api", 8},    {"cli", 8}};
 /// "base to rollback, io excepted": these wait for nothing and do no I/O.
 const std::set<std::string> kPure{"base", "model", "series", "config", "promql", "rules", "ledger", "decision", "rollback"};
 
@@ -58,7 +58,8 @@ TEST(Layers, ThePureCoreIncludesNoAsioAndNoFilesOrSockets) {
   const std::set<std::string> world{"fstream", "filesystem", "thread", "unistd.h", "fcntl.h", "sys/socket.h", "sys/stat.h"};
   for (const Include& include : all_includes()) {
     if (!kPure.contains(folder_of(include.file))) continue;
-    EXPECT_FALSE(include.path.starts_with("boost/asio") || include.path.starts_with("boost/beast")) << include.file << " includes " << include.path;
+    EXPECT_FALSE(include.path.starts_with("boost/asio") || include.path.starts_with("boost/beast"))
+        << include.file << " includes " << include.path;
     EXPECT_FALSE(world.contains(include.path)) << include.file << " includes <" << include.path << ">";
   }
 }

@@ -32,7 +32,8 @@ struct VerifyContext {
 };
 
 /// The release that the running service reports at `identity.url`, trimmed, at most 128 bytes.
-boost::asio::awaitable<Result<std::string>> fetch_identity(boost::asio::any_io_executor executor, config::IdentitySettings identity, Duration timeout);
+boost::asio::awaitable<Result<std::string>> fetch_identity(boost::asio::any_io_executor executor, config::IdentitySettings identity,
+                                                           Duration timeout);
 
 /// Runs one test: tries again until it passes or `within` has passed (exec, http: one attempt at a time, 200 ms apart).
 boost::asio::awaitable<rollback::TestResult> run_test(VerifyContext context, config::TestSettings test);

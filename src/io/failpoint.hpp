@@ -5,8 +5,8 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#define ROLLBACKD_FAILPOINT(name)                                                                              \
-  do {                                                                                                         \
+#define ROLLBACKD_FAILPOINT(name)                                                                               \
+  do {                                                                                                          \
     const char* wanted = std::getenv("ROLLBACKD_FAILPOINT"); /* NOLINT(concurrency-mt-unsafe): never written */ \
     if (wanted && std::strcmp(wanted, name) == 0) std::raise(SIGKILL);                                          \
   } while (false)

@@ -15,12 +15,14 @@
 namespace rollbackd::io {
 
 struct ServerRequest {
-  std::string method, path;                     ///< path percent-decoded, without query
-  std::map<std::string, std::string> query;     ///< decoded
-  std::map<std::string, std::string> headers;   ///< lower-case names
+  std::string method, path;                    ///< path percent-decoded, without query
+  std::map<std::string, std::string> query;    ///< decoded
+  std::map<std::string, std::string> headers;  ///< lower-case names
   std::string body;
   /// Of a unix-socket peer (SO_PEERCRED); nothing over TCP.
-  struct Peer { int uid = -1, gid = -1, pid = -1; };
+  struct Peer {
+    int uid = -1, gid = -1, pid = -1;
+  };
   std::optional<Peer> peer;
 };
 struct ServerResponse {
@@ -33,9 +35,9 @@ struct ServerResponse {
 using Handler = std::function<boost::asio::awaitable<ServerResponse>(ServerRequest)>;
 
 struct ServerLimits {
-  std::size_t body_bytes_max = 1 << 20;    ///< 413 beyond
+  std::size_t body_bytes_max = 1 << 20;  ///< 413 beyond
   std::size_t header_bytes_max = 16 << 10;
-  std::size_t connections_max = 256;       ///< beyond: accepted and closed
+  std::size_t connections_max = 256;  ///< beyond: accepted and closed
   Duration read_timeout = 10s, idle_timeout = 60s;
 };
 

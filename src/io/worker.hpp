@@ -23,7 +23,8 @@ class Worker {
     using T = decltype(work());
     // In an optional, because co_spawn wants a type with a default constructor.
     auto body = [](Work w) -> boost::asio::awaitable<std::optional<T>> { co_return std::optional<T>(w()); };
-    // Cut off from the caller's cancellation: begun work ends by itself, and Asio would hand a pointer into the caller's slot to another thread.
+    // Cut off from the caller's cancellation: begun work ends by itself, and Asio would hand a pointer into the caller's slot to another
+    // thread.
     auto token = boost::asio::bind_cancellation_slot(boost::asio::cancellation_slot(), boost::asio::use_awaitable);
     auto running = body(std::move(work));
     std::optional<T> result = co_await boost::asio::co_spawn(pool_, std::move(running), token);

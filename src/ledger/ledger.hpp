@@ -13,8 +13,8 @@ namespace rollbackd::ledger {
 const LedgerEntry* find(const ServiceState& state, std::string_view release);
 LedgerEntry* find(ServiceState& state, std::string_view release);
 
-/// Notes that `release` is live since `now`: a new row (candidate) or `last_live` moved; keeps the ledger within ServiceState::kLedgerMax by
-/// dropping the row longest not live that is neither live, nor the newest good one, nor bad within the last rows.
+/// Notes that `release` is live since `now`: a new row (candidate) or `last_live` moved; keeps the ledger within ServiceState::kLedgerMax
+/// by dropping the row longest not live that is neither live, nor the newest good one, nor bad within the last rows.
 LedgerEntry& note_live(ServiceState& state, const Release& release, Instant now);
 
 /// Gives `release` a standing with its reason. Returns false (and changes nothing) when it is not in the ledger.

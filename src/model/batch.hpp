@@ -22,7 +22,7 @@ struct ServiceKey {
 
 /// One value of one series. The time is the batch's.
 struct Sample {
-  Labels labels;         ///< with `__name__`, `service`, `environment`, `check`, `instance`
+  Labels labels;  ///< with `__name__`, `service`, `environment`, `check`, `instance`
   double value = 0;
   bool counter = false;  ///< one of our own counters: a new one gets a 0 at its epoch's start, and each epoch begins with its present value
 };

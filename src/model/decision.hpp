@@ -24,9 +24,9 @@ std::optional<DecisionKind> decision_kind_from(std::string_view text);
 struct GuardAnswer {
   std::string guard;
   bool yes = false;
-  bool asked = true;          ///< false: not asked of this kind of operation
-  bool passed_over = false;   ///< said no, and a person passed over it
-  std::string evidence;       ///< "good since 2026-11-20T03:00:00.000Z", "2 rollbacks in the last 24h, budget 2"
+  bool asked = true;         ///< false: not asked of this kind of operation
+  bool passed_over = false;  ///< said no, and a person passed over it
+  std::string evidence;      ///< "good since 2026-11-20T03:00:00.000Z", "2 rollbacks in the last 24h, budget 2"
 };
 
 /// A decision with its reasons; recorded when it changes.
@@ -40,11 +40,11 @@ struct Decision {
   std::string incident;
   std::vector<std::string> evidence;  ///< "ProcessCrashed firing since ...: process_exits_total ... = 1"
   std::vector<GuardAnswer> guards;
-  std::vector<std::string> why_not;   ///< releases that were not chosen, each with its reason
-  std::string reason;                 ///< one sentence
-  std::string next_step;              ///< the exact command that would act now
-  std::string operation;              ///< started by it; may be empty
-  Json timing;                        ///< {"seen", "reaction", "settled", "decided"} in Unix seconds; added by the engine
+  std::vector<std::string> why_not;  ///< releases that were not chosen, each with its reason
+  std::string reason;                ///< one sentence
+  std::string next_step;             ///< the exact command that would act now
+  std::string operation;             ///< started by it; may be empty
+  Json timing;                       ///< {"seen", "reaction", "settled", "decided"} in Unix seconds; added by the engine
   Json to_json() const;
 };
 
@@ -166,9 +166,9 @@ struct StateUntrusted {
 struct Tick {};
 }  // namespace event
 
-using Event = std::variant<event::Switched, event::Started, event::Stopped, event::CheckHealth, event::Alert, event::RuleVerdict, event::Settled,
-                           event::OperationBegan, event::OperationEnded, event::TargetHashed, event::Gap, event::Suspend, event::Unsuspend,
-                           event::Mark, event::Acknowledge, event::StateUntrusted, event::Tick>;
+using Event = std::variant<event::Switched, event::Started, event::Stopped, event::CheckHealth, event::Alert, event::RuleVerdict,
+                           event::Settled, event::OperationBegan, event::OperationEnded, event::TargetHashed, event::Gap, event::Suspend,
+                           event::Unsuspend, event::Mark, event::Acknowledge, event::StateUntrusted, event::Tick>;
 
 // ---- What the incident machine asks for. Data, performed by the engine; each outcome comes back as an event. ----
 namespace action {
@@ -211,7 +211,7 @@ struct IncidentClosed {
 };
 }  // namespace action
 
-using Action = std::variant<action::Persist, action::BeginEpoch, action::Reprobe, action::Record, action::Notify, action::Operate, action::Arm,
-                            action::MarkBadOnDisk, action::IncidentClosed>;
+using Action = std::variant<action::Persist, action::BeginEpoch, action::Reprobe, action::Record, action::Notify, action::Operate,
+                            action::Arm, action::MarkBadOnDisk, action::IncidentClosed>;
 
 }  // namespace rollbackd

@@ -22,8 +22,17 @@ enum class Trigger : int { automatic = 1, manual = 2, alert = 3 };
 enum class Cause : int { verification = 1, crash = 2, health = 3, log = 4, config = 5, metric = 6, alert = 7, operator_ = 8 };
 enum class Mode : int { standard = 1, emergency = 2 };
 enum class OperationStatus : int {
-  planned = 1, running = 2, verifying = 3, succeeded = 4, unverified = 5, undone = 6, abandoned = 7, partial = 8, failed = 9,
-  unknown = 10, cancelled = 11
+  planned = 1,
+  running = 2,
+  verifying = 3,
+  succeeded = 4,
+  unverified = 5,
+  undone = 6,
+  abandoned = 7,
+  partial = 8,
+  failed = 9,
+  unknown = 10,
+  cancelled = 11
 };
 const char* to_string(OperationKind v);
 const char* to_string(Selection v);
@@ -74,13 +83,13 @@ struct OperationRequest {
   Trigger trigger = Trigger::automatic;
   Cause cause = Cause::health;
   Mode mode = Mode::standard;
-  std::string from;  ///< release that is live and is to be left
-  std::string to;    ///< release to put in its place
-  std::string incident;   ///< may be empty for a manual one
-  std::string reason;     ///< for people
-  std::string principal;  ///< "rollbackd", "uid:0 root", "token:ci"
+  std::string from;                    ///< release that is live and is to be left
+  std::string to;                      ///< release to put in its place
+  std::string incident;                ///< may be empty for a manual one
+  std::string reason;                  ///< for people
+  std::string principal;               ///< "rollbackd", "uid:0 root", "token:ci"
   std::vector<std::string> overrides;  ///< guards a person passed over
-  std::string failure_type;  ///< of the incident, for the record
+  std::string failure_type;            ///< of the incident, for the record
 };
 
 /// Waves -> instances -> components -> steps; one of each today, so a plan is its steps in order.
@@ -91,7 +100,16 @@ struct Plan {
 };
 
 /// How far an operation has come; written to the ring before the world is changed. Numbers reach disk.
-enum class OperationPhase : int { none = 0, intent = 1, traffic_away = 2, switching = 3, switched = 4, restarted = 5, verifying = 6, outcome = 7 };
+enum class OperationPhase : int {
+  none = 0,
+  intent = 1,
+  traffic_away = 2,
+  switching = 3,
+  switched = 4,
+  restarted = 5,
+  verifying = 6,
+  outcome = 7
+};
 const char* to_string(OperationPhase v);
 
 /// One record of the state file's ring.
@@ -101,15 +119,15 @@ struct OperationRecord {
   OperationRequest request;
   OperationPhase phase = OperationPhase::none;
   OperationStatus status = OperationStatus::planned;
-  int attempt = 1;          ///< counted before each try
+  int attempt = 1;  ///< counted before each try
   std::int64_t fence = 0;
   std::string from_path, to_path;  ///< link values as they were planned
   std::uint64_t armed_inode = 0;   ///< of the link that was exchanged in
-  Instant at;               ///< of this record
-  Instant begun;            ///< of the operation
+  Instant at;                      ///< of this record
+  Instant begun;                   ///< of the operation
   std::optional<Instant> switched;
   std::optional<Instant> restarted;
-  std::string note;         ///< error text of a failed one
+  std::string note;  ///< error text of a failed one
   Json to_json(const ClockReading& clock) const;
   static Result<OperationRecord> from_json(const Json& json, const ClockReading& clock);
 };
@@ -118,9 +136,9 @@ struct OperationRecord {
 struct World {
   enum class Link { missing, present, not_a_link };
   Link link = Link::missing;
-  std::string link_value;        ///< what readlink(2) gives for `current`
-  std::uint64_t link_inode = 0;  ///< of the link itself
-  std::string live;              ///< release id the link leads to; empty when it leads outside the releases directory
+  std::string link_value;             ///< what readlink(2) gives for `current`
+  std::uint64_t link_inode = 0;       ///< of the link itself
+  std::string live;                   ///< release id the link leads to; empty when it leads outside the releases directory
   std::vector<std::string> releases;  ///< ids present on disk
   struct Process {
     bool running = false;
@@ -128,7 +146,7 @@ struct World {
     Instant started;  ///< engine time of its start; floor of a clock tick (10 ms) unless the keeper knows better
     std::string executable;
     bool stopped_cleanly = false;  ///< not running because somebody asked it to stop
-    std::string last_exit;   ///< "exit 1", "signal 9", "" when never run
+    std::string last_exit;         ///< "exit 1", "signal 9", "" when never run
   };
   std::optional<Process> process;  ///< nothing when the component has no service manager
 };

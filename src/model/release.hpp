@@ -43,9 +43,9 @@ struct LedgerEntry {
   Release release;
   Standing standing = Standing::candidate;
   Instant first_seen;
-  Instant last_live;    ///< when it last became live
-  std::string reason;   ///< why it has this standing, for people
-  bool intact = false;  ///< hashed in full and unchanged since, as far as the last look could tell
+  Instant last_live;       ///< when it last became live
+  std::string reason;      ///< why it has this standing, for people
+  bool intact = false;     ///< hashed in full and unchanged since, as far as the last look could tell
   std::string intact_why;  ///< why not, when it is not
 };
 
@@ -74,11 +74,11 @@ struct OpenIncident {
   std::string id;
   Instant opened;
   std::uint64_t epoch = 0;
-  std::string release;       ///< that is blamed
-  std::string failure_type;  ///< timeout, test_failure, quality_gate, resource_exhaustion, network_error, git_error, unknown
-  std::string cause;         ///< verification, crash, health, log, config, metric, alert, operator
-  bool acted = false;        ///< its one automatic rollback has been started
-  int steps_back = 0;        ///< releases gone back to in this incident
+  std::string release;            ///< that is blamed
+  std::string failure_type;       ///< timeout, test_failure, quality_gate, resource_exhaustion, network_error, git_error, unknown
+  std::string cause;              ///< verification, crash, health, log, config, metric, alert, operator
+  bool acted = false;             ///< its one automatic rollback has been started
+  int steps_back = 0;             ///< releases gone back to in this incident
   std::vector<std::string> left;  ///< releases left in this incident: never back to them
 };
 

@@ -1,7 +1,7 @@
 // The state file of one service: A/B slots of ledger and guard memory, and a ring of operation records. The truth for acting.
 // 64 KiB, preallocated and zero-filled, 4 KiB blocks: block 0-4 slot A, 5-9 slot B, 10-15 one operation record each.
-// Every slot and record: magic, format, sequence, length, CRC32C over all of it, then JSON. Writes go through O_DIRECT|O_DSYNC where the file
-// system offers it, else pwrite + fdatasync, so that one write is one durable commit and works on a full disk.
+// Every slot and record: magic, format, sequence, length, CRC32C over all of it, then JSON. Writes go through O_DIRECT|O_DSYNC where the
+// file system offers it, else pwrite + fdatasync, so that one write is one durable commit and works on a full disk.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,9 @@ namespace rollbackd::record {
 
 /// What a state file held when it was opened.
 struct StateRead {
-  bool fresh = false;          ///< the file was just made
-  bool readable = true;        ///< false: both slots are corrupt: hold and page
-  std::string note;            ///< "slot A corrupt, slot B used", for the log
+  bool fresh = false;    ///< the file was just made
+  bool readable = true;  ///< false: both slots are corrupt: hold and page
+  std::string note;      ///< "slot A corrupt, slot B used", for the log
   std::optional<ServiceState> state;
   std::optional<OperationRecord> last_record;
 };

@@ -5,15 +5,15 @@ set -euo pipefail
 
 . /etc/os-release
 case "${ID}:${VERSION_ID}" in
-  debian:12) boost=1.81 ;;
-  ubuntu:24.04) boost=1.83 ;;
-  *) echo "install-deps: ${PRETTY_NAME:-this system} is not one of Debian 12 and Ubuntu 24.04; trying Debian's package names" >&2; boost=1.81 ;;
+  debian:12) boost=1.81 clang=14 ;;
+  ubuntu:24.04) boost=1.83 clang=18 ;;
+  *) echo "install-deps: ${PRETTY_NAME:-this system} is not one of Debian 12 and Ubuntu 24.04; trying Debian's package names" >&2; boost=1.81 clang=14 ;;
 esac
 
 build=(g++ cmake ninja-build pkg-config git ca-certificates
   "libboost${boost}-dev" "libboost-url${boost}-dev" prometheus-cpp-dev rapidjson-dev libyaml-cpp-dev libspdlog-dev libfmt-dev libcli11-dev
   libsqlite3-dev libre2-dev libssl-dev libsystemd-dev libgtest-dev libgmock-dev lld python3)
-test=(prometheus nginx-light strace sqlite3 curl libbenchmark-dev)
+test=(prometheus nginx-light strace sqlite3 curl libbenchmark-dev clang clang-format clang-tidy "libclang-rt-${clang}-dev")
 wanted=("${build[@]}")
 [ "${1:-}" = "--build" ] || wanted+=("${test[@]}")
 

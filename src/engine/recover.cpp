@@ -277,6 +277,13 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
           page.text = found.why;
           engine_.notify(std::move(page));
         }
+        if (input.link == rollback::LinkIs::other && !world->live.empty()) {
+          // Deployed while nobody looked: its epoch began with the link, or a process younger than that would count as older.
+          event::Switched outside;
+          outside.release = world->live;
+          outside.at = link_changed_at(component().current, engine_.clock_.read());
+          deliver(std::move(outside));
+        }
       } else {
         if (!state.epoch.release.empty()) deliver(same_epoch());
         deliver(event::StateUntrusted{found.why});

@@ -135,6 +135,33 @@ class Kill(Scenario):
     def test_a_deployment_killed_at_any_step_leaves_one_whole_release(self):
         self.at_each(IN_A_DEPLOYMENT, a_deployment_killed_at)
 
+    def test_what_was_deployed_while_the_daemon_was_dead_wins(self):
+        for failpoint in ("record.intent.after", "record.switching.after", "record.switched.after"):
+            with self.subTest(failpoint):
+                fleet, service = self.shop()
+                service.release("v3")
+                fleet.start()
+                settled(fleet, service, "v1")
+                service.release("v2", "crash", when=trigger(service))
+                fleet.deploy(service, "v2")
+                settled(fleet, service, "v2")
+                fleet.stop_daemon()
+                fleet.start(environment={"ROLLBACKD_FAILPOINT": failpoint})
+                settled(fleet, service, "v2")
+                pull(service)
+                dies(fleet, failpoint)
+
+                service.link("v3")
+                # v2 crashes by itself until its keeper starts what the link leads to now.
+                wait_for("the keeper has started v3", 20, lambda: reported_release(service) == "v3")
+                fleet.start()
+
+                settled(fleet, service, "v3")
+                rows = fleet.operations(service, kind="rollback")
+                self.assertEqual([row["status"] in UNENDED for row in rows], [False], rows)
+                self.assertNotEqual(rows[0]["status"], "succeeded")
+                fleet.close()
+
     def test_a_daemon_stopped_in_the_middle_goes_on_where_it_was(self):
         fleet, service = self.shop(verify=[{"type": "checks_healthy", "for": "3s", "within": "20s"}])
         fleet.start()

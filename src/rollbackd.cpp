@@ -55,8 +55,7 @@ log::Level level_of(const std::string& text) {
 
 /// Prints every problem; true when there was an error among them.
 bool report(const cli::Configuration& configuration) {
-  for (const auto& problem : configuration.problems)
-    log::write(problem.warning ? log::Level::warning : log::Level::error, problem.text());
+  for (const auto& problem : configuration.problems) log::write(problem.warning ? log::Level::warning : log::Level::error, problem.text());
   return !configuration.ok();
 }
 

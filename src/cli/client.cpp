@@ -47,7 +47,8 @@ struct Client::Impl {
     auto work = [](io::HttpClient& client, io::HttpRequest r) -> asio::awaitable<Result<io::HttpResponse>> {
       co_return co_await client.request(std::move(r), kRequestTimeout);
     };
-    asio::co_spawn(context, work(*http, std::move(request)), [&](const std::exception_ptr&, Result<io::HttpResponse> r) { response = std::move(r); });
+    asio::co_spawn(context, work(*http, std::move(request)),
+                   [&](const std::exception_ptr&, Result<io::HttpResponse> r) { response = std::move(r); });
     context.restart();
     context.run();
     if (!response || !*response) {

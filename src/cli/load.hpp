@@ -18,11 +18,12 @@ struct Configuration {
   bool ok() const;
 };
 
-/// Reads `path`, the files of services.d beside it (in name order), the rule files they name and, unless switched off, the packs of `rules_directory`.
-/// A file that cannot be read is a problem like any other. Files over 8 MiB are refused.
+/// Reads `path`, the files of services.d beside it (in name order), the rule files they name and, unless switched off, the packs of
+/// `rules_directory`. A file that cannot be read is a problem like any other. Files over 8 MiB are refused.
 Configuration load_configuration(const std::string& path, const std::string& rules_directory);
 
-/// The directory of the shipped packs: ROLLBACKD_RULES_DIRECTORY from the environment, else beside the installation, else the source tree's own.
+/// The directory of the shipped packs: ROLLBACKD_RULES_DIRECTORY from the environment, else beside the installation, else the source tree's
+/// own.
 std::string default_rules_directory();
 
 /// The whole text of a file. @return `io`, or `too_large` beyond `bytes_max`

@@ -39,9 +39,11 @@ int rollback_offline(const OfflineOptions& options) {
   std::erase_if(services, [&](const config::ServiceSettings& s) {
     return s.key.name != options.service || (!options.environment.empty() && s.key.environment != options.environment);
   });
-  if (services.empty()) return say(Error(Errc::not_found, "there is no service " + options.service + " in " + options.config), ExitCode::other);
+  if (services.empty())
+    return say(Error(Errc::not_found, "there is no service " + options.service + " in " + options.config), ExitCode::other);
   if (services.size() > 1)
-    return say(Error(Errc::invalid_argument, options.service + " runs in several environments").try_next("name one with --env"), ExitCode::other);
+    return say(Error(Errc::invalid_argument, options.service + " runs in several environments").try_next("name one with --env"),
+               ExitCode::other);
   configuration.loaded.settings.notify.clear();
 
   asio::io_context context(1);

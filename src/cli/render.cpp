@@ -12,7 +12,8 @@ namespace rollbackd::cli {
 namespace {
 
 std::size_t width_of(const std::string& text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
 std::string str(const Json& json) { return json.string_or(""); }
@@ -98,7 +99,8 @@ std::string render_status(const Json& status) {
     }
   }
   if (!str(status["history"]).empty()) out += "\nhistory: " + printable(str(status["history"])) + "\n";
-  if (!str(status["last_reload_error"]).empty()) out += "\nthe last reload was refused: " + printable(str(status["last_reload_error"])) + "\n";
+  if (!str(status["last_reload_error"]).empty())
+    out += "\nthe last reload was refused: " + printable(str(status["last_reload_error"])) + "\n";
   return out;
 }
 
@@ -109,7 +111,8 @@ std::string render_releases(const Json& releases) {
                str(row["commit"]).substr(0, 12), str(row["digest"]).substr(0, 12), str(row["reason"])});
   }
   std::string out = table.text();
-  out += releases["target"].is_string() ? "\na rollback would go to " + str(releases["target"]) + "\n" : "\na rollback would find no target\n";
+  out +=
+      releases["target"].is_string() ? "\na rollback would go to " + str(releases["target"]) + "\n" : "\na rollback would find no target\n";
   for (const Json& line : releases["why_not"].elements()) out += "  not " + printable(line.string_or("")) + "\n";
   return out;
 }
@@ -117,8 +120,9 @@ std::string render_releases(const Json& releases) {
 std::string render_operations(const Json& operations) {
   Table table({"BEGUN", "SERVICE", "KIND", "FROM", "TO", "STATUS", "TRIGGER", "CAUSE", "TOOK", "OPERATION", "DETAIL"});
   for (const Json& row : operations.elements()) {
-    table.row({str(row["begun"]), service_text(row), str(row["kind"]), str(row["from"]), str(row["to"]), str(row["status"]), str(row["trigger"]),
-               str(row["cause"]), seconds_text(row["duration_seconds"]), str(row["operation"]), cut(str(row["detail"]), 80)});
+    table.row({str(row["begun"]), service_text(row), str(row["kind"]), str(row["from"]), str(row["to"]), str(row["status"]),
+               str(row["trigger"]), str(row["cause"]), seconds_text(row["duration_seconds"]), str(row["operation"]),
+               cut(str(row["detail"]), 80)});
   }
   return table.text();
 }

@@ -219,7 +219,9 @@ int show_config(const Options& options) {
   const std::string directory = options.rules_directory.empty() ? default_rules_directory() : options.rules_directory;
   const Configuration configuration = load_configuration(options.config, directory);
   for (const auto& problem : configuration.problems) std::fprintf(stderr, "%s\n", printable(problem.text()).c_str());
-  const auto origin_text = [](const config::Origin& o) { return o.file.empty() ? std::string("default") : o.file + ":" + std::to_string(o.line); };
+  const auto origin_text = [](const config::Origin& o) {
+    return o.file.empty() ? std::string("default") : o.file + ":" + std::to_string(o.line);
+  };
   if (options.format == "json") {
     Json rows = Json::array();
     for (const auto& shown : configuration.loaded.shown)
@@ -258,10 +260,12 @@ void add_service(CLI::App* app, Options& o, bool required) {
 int rollbackctl(int argc, char** argv) {
   Options o;
   if (const char* url = std::getenv("ROLLBACKD_URL")) o.url = url;  // NOLINT(concurrency-mt-unsafe): one thread
-  CLI::App app("rollbackctl asks rollbackd how services stand, and tells it what to do.\n"
-               "Exit codes: 0 success, 1 usage or other, 2 verification failed, 3 daemon unreachable, 5 outcome unknown, 40 version not found,\n"
-               "41 refused by a guard, 43 step failed, 46 already there, 47 dry run found a problem, 50 deployment rolled back, 51 held, 52 not decided.",
-               "rollbackctl");
+  CLI::App app(
+      "rollbackctl asks rollbackd how services stand, and tells it what to do.\n"
+      "Exit codes: 0 success, 1 usage or other, 2 verification failed, 3 daemon unreachable, 5 outcome unknown, 40 version not found,\n"
+      "41 refused by a guard, 43 step failed, 46 already there, 47 dry run found a problem, 50 deployment rolled back, 51 held, 52 not "
+      "decided.",
+      "rollbackctl");
   app.set_version_flag("--version", std::string("rollbackctl ") + ROLLBACKD_VERSION);
   app.add_option("--url", o.url, "The daemon: http://HOST:PORT or unix:PATH (environment: ROLLBACKD_URL)")->capture_default_str();
   app.add_option("--token-file", o.token_file, "File with a token, for changes over TCP");
@@ -278,7 +282,9 @@ int rollbackctl(int argc, char** argv) {
 
   auto* releases = app.add_subcommand("releases", "The ledger of a service: its releases and their standing");
   add_service(releases, o, true);
-  releases->callback([&] { result = show(o, "/api/v1/releases", {{"service", o.service}, {"environment", o.environment}}, render_releases); });
+  releases->callback([&] {
+    result = show(o, "/api/v1/releases", {{"service", o.service}, {"environment", o.environment}}, render_releases);
+  });
 
   auto* explain = app.add_subcommand("explain", "Why a service was rolled back, or why not");
   add_service(explain, o, true);
@@ -291,7 +297,11 @@ int rollbackctl(int argc, char** argv) {
   history->add_option("--kind", o.kind, "Only this kind: rollback, deploy, ...");
   history->callback([&] {
     result = show(o, "/api/v1/operations",
-                  {{"service", o.service}, {"environment", o.environment}, {"status", o.status}, {"kind", o.kind}, {"limit", std::to_string(o.limit)}},
+                  {{"service", o.service},
+                   {"environment", o.environment},
+                   {"status", o.status},
+                   {"kind", o.kind},
+                   {"limit", std::to_string(o.limit)}},
                   render_operations);
   });
 

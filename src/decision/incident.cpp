@@ -202,10 +202,10 @@ void Incident::handle(Turn& turn, const event::StateUntrusted& e) {
   state_trusted_ = false;
   const auto* operating = std::get_if<Operating>(&phase_);
   if (operating != nullptr && operating->began) {
-    return notify(turn, Notification::Severity::page, "the state of " + state_.service.text() + " cannot be written", e.why);
+    return notify(turn, Notification::Severity::page, "the state of " + state_.service.text() + " cannot be trusted", e.why);
   }
   operation_.clear();  // One that was only announced does not begin: its intent is not on disk.
-  hold(turn, make_decision(turn.now, DecisionKind::hold, "the state cannot be written: " + e.why));
+  hold(turn, make_decision(turn.now, DecisionKind::hold, "the state cannot be trusted: " + e.why));
 }
 
 void Incident::handle(Turn&, const event::Tick&) {}

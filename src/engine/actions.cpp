@@ -21,6 +21,7 @@ void Service::queue(std::vector<Action> actions) {
     // An epoch begins at once: the next batch must already fall into it.
     if (const auto* begin = std::get_if<action::BeginEpoch>(&action)) {
       health_.begin_epoch(begin->at);
+      began_with_.reset();
       for (const auto& check : checks_) check->begin_epoch();
       timing_ = Timing{};
       const auto judgement = engine_.judge_.begin_epoch(key(), begin->at);
@@ -73,51 +74,53 @@ asio::awaitable<void> Service::perform(Action action, Json state) {
   // While we stop nothing new is begun: the next start judges again.
   const bool begins = std::holds_alternative<action::Operate>(action) || std::holds_alternative<action::Reprobe>(action);
   if (engine_.stopping_ && begins) co_return;
-  std::visit(
-      Overloaded{
-          [](action::Persist&) {},
-          [](action::BeginEpoch&) {},
-          [this](action::Reprobe& wanted) { spawn(engine_.executor_, shared_from_this(), engine_.second_opinion(shared_from_this(), wanted)); },
-          [this](action::Record& record) {
-            Decision& decision = record.decision;
-            timing_.decided = engine_.clock_.now();
-            decision.timing = timing_.to_json();
-            log::info("decision", {{"service", key().text()},
-                                   {"decision", to_string(decision.kind)},
-                                   {"release", decision.release},
-                                   {"target", decision.target},
-                                   {"reason", decision.reason}});
-            engine_.history_->add(decision);
-            if (engine_.hooks_.decided) engine_.hooks_.decided(decision);
-            if (engine_.hooks_.detected && timing_.seen && timing_.reaction)
-              engine_.hooks_.detected(key(), *timing_.reaction - *timing_.seen);
-            recent_.push_back(decision);
-            if (recent_.size() > kRecentMax) recent_.pop_front();
-            if (decision.kind != DecisionKind::rollback) timing_ = Timing{};
-          },
-          [this](action::Notify& notify) { engine_.notify(std::move(notify.notification)); },
-          [this](action::Operate& wanted) {
-            const std::string refused = why_not_begin();
-            if (refused.empty()) {
-              operating_ = wanted.request.operation;
-              spawn(engine_.executor_, shared_from_this(), operate(std::move(wanted.request)));
-            } else {
-              never_begun(wanted.request, refused);
-            }
-          },
-          [this](action::Arm& wanted) { spawn(engine_.executor_, shared_from_this(), arm(wanted.release)); },
-          [this](action::MarkBadOnDisk& mark) {
-            auto task = [](std::shared_ptr<Service> self, action::MarkBadOnDisk m) -> asio::awaitable<void> {
-              auto done = co_await self->driver_->mark_bad(m.release, m.reason);
-              if (!done) log::warning("cannot leave a BAD_RELEASE file", {{"service", self->key().text()}, {"error", done.error().text()}});
-            };
-            spawn(engine_.executor_, shared_from_this(), task(shared_from_this(), std::move(mark)));
-          },
-          [this](action::IncidentClosed& closed) {
-            log::info("incident closed", {{"service", key().text()}, {"incident", closed.incident.id}, {"how", closed.how}});
-          },
-      },
-      action);
+  std::visit(Overloaded{
+                 [](action::Persist&) {},
+                 [](action::BeginEpoch&) {},
+                 [this](action::Reprobe& wanted) {
+                   spawn(engine_.executor_, shared_from_this(), engine_.second_opinion(shared_from_this(), wanted));
+                 },
+                 [this](action::Record& record) {
+                   Decision& decision = record.decision;
+                   timing_.decided = engine_.clock_.now();
+                   decision.timing = timing_.to_json();
+                   log::info("decision", {{"service", key().text()},
+                                          {"decision", to_string(decision.kind)},
+                                          {"release", decision.release},
+                                          {"target", decision.target},
+                                          {"reason", decision.reason}});
+                   engine_.history_->add(decision);
+                   if (engine_.hooks_.decided) engine_.hooks_.decided(decision);
+                   if (engine_.hooks_.detected && timing_.seen && timing_.reaction)
+                     engine_.hooks_.detected(key(), *timing_.reaction - *timing_.seen);
+                   recent_.push_back(decision);
+                   if (recent_.size() > kRecentMax) recent_.pop_front();
+                   if (decision.kind != DecisionKind::rollback) timing_ = Timing{};
+                 },
+                 [this](action::Notify& notify) { engine_.notify(std::move(notify.notification)); },
+                 [this](action::Operate& wanted) {
+                   const std::string refused = why_not_begin();
+                   if (refused.empty()) {
+                     operating_ = wanted.request.operation;
+                     spawn(engine_.executor_, shared_from_this(), operate(std::move(wanted.request)));
+                   } else {
+                     never_begun(wanted.request, refused);
+                   }
+                 },
+                 [this](action::Arm& wanted) { spawn(engine_.executor_, shared_from_this(), arm(wanted.release)); },
+                 [this](action::MarkBadOnDisk& mark) {
+                   auto task = [](std::shared_ptr<Service> self, action::MarkBadOnDisk m) -> asio::awaitable<void> {
+                     auto done = co_await self->driver_->mark_bad(m.release, m.reason);
+                     if (!done)
+                       log::warning("cannot leave a BAD_RELEASE file", {{"service", self->key().text()}, {"error", done.error().text()}});
+                   };
+                   spawn(engine_.executor_, shared_from_this(), task(shared_from_this(), std::move(mark)));
+                 },
+                 [this](action::IncidentClosed& closed) {
+                   log::info("incident closed", {{"service", key().text()}, {"incident", closed.incident.id}, {"how", closed.how}});
+                 },
+             },
+             action);
 }
 
 /// The disk was waited for between the decision and here: what may have happened meanwhile is asked again.
@@ -167,7 +170,8 @@ asio::awaitable<void> Service::persist(Json state) {
 asio::awaitable<void> Service::arm(std::string release) {
   const auto self = shared_from_this();
   const LedgerEntry* entry = ledger::find(incident_->state(), release);
-  const std::string expected = entry ? entry->release.digest : "";  // Named: gcc 12.2 destroys a conditional's temporary twice in a co_await.
+  const std::string expected =
+      entry ? entry->release.digest : "";  // Named: gcc 12.2 destroys a conditional's temporary twice in a co_await.
   TargetFacts facts = co_await driver_->arm(release, expected);
   std::string digest;
   if (facts.intact) {

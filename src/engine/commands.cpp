@@ -21,7 +21,8 @@ constexpr std::size_t kReasonBytesMax = 1024;
 Result<std::string> target_id(std::string text) {
   if (text.starts_with("release:")) text = text.substr(8);
   if (text.starts_with("snapshot:") || text.starts_with("checkpoint:"))
-    return Error(Errc::unsupported, "only releases can be rolled back to in this version").because("\"" + printable(text) + "\" was asked for");
+    return Error(Errc::unsupported, "only releases can be rolled back to in this version")
+        .because("\"" + printable(text) + "\" was asked for");
   if (auto ok = check_release_id(text); !ok) return ok.error();
   return text;
 }
@@ -84,7 +85,8 @@ asio::awaitable<Result<CommandAnswer>> Service::rollback(RollbackCommand command
     if (!choice.target) {
       Json why = Json::array();
       for (const auto& line : choice.why_not) why.push(line);
-      co_return answer_of(ExitCode::refused, "there is no good release to go back to; name one with --to RELEASE --force", Json::object().set("why_not", why));
+      co_return answer_of(ExitCode::refused, "there is no good release to go back to; name one with --to RELEASE --force",
+                          Json::object().set("why_not", why));
     }
     request.to = choice.target->id;
   } else {
@@ -93,8 +95,7 @@ asio::awaitable<Result<CommandAnswer>> Service::rollback(RollbackCommand command
     if (!id) co_return id.error();
     request.to = *id;
   }
-  if (request.to == request.from)
-    co_return answer_of(ExitCode::already_on_target, key().text() + " already runs " + request.to);
+  if (request.to == request.from) co_return answer_of(ExitCode::already_on_target, key().text() + " already runs " + request.to);
   if (std::find(seen->releases.begin(), seen->releases.end(), request.to) == seen->releases.end())
     co_return answer_of(ExitCode::version_not_found, "release " + request.to + " is not in " + component().releases,
                         Json::object().set("nearest", nearest(request.to, seen->releases)));
@@ -159,7 +160,8 @@ asio::awaitable<Result<CommandAnswer>> Service::deploy(DeployCommand command) {
   if (entry && entry->standing == Standing::revoked)
     co_return answer_of(ExitCode::refused, "release " + *id + " is revoked: " + entry->reason, std::move(body));
   if (entry && entry->standing == Standing::bad && !command.force)
-    co_return answer_of(ExitCode::refused, "release " + *id + " is bad (" + entry->reason + "); --force deploys it all the same", std::move(body));
+    co_return answer_of(ExitCode::refused, "release " + *id + " is bad (" + entry->reason + "); --force deploys it all the same",
+                        std::move(body));
   if (!operating_.empty() || incident_->operation_running())
     co_return answer_of(ExitCode::refused, "an operation is in progress: " + operating_, std::move(body));
   if (!incident_->state_trusted())
@@ -221,7 +223,8 @@ Result<Json> Engine::unsuspend(const ServiceSelector& selector, std::string prin
   return Json::object().set("message", (*service)->key().text() + (was ? " acts again" : " was not suspended"));
 }
 
-Result<Json> Engine::mark(const ServiceSelector& selector, std::string release, Standing standing, std::string reason, std::string principal) {
+Result<Json> Engine::mark(const ServiceSelector& selector, std::string release, Standing standing, std::string reason,
+                          std::string principal) {
   if (trim(reason).empty()) return Error(Errc::invalid_argument, "a mark needs a reason").try_next("add --reason \"...\"");
   if (auto ok = check_release_id(release); !ok) return ok.error();
   auto service = find(selector);

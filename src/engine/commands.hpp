@@ -16,9 +16,25 @@ struct ServiceSelector {
 
 /// The process exit codes of `rollbackctl` (DESIGN.md section 8). Numbers are part of the interface.
 enum class ExitCode : int {
-  success = 0, other = 1, verification_failed = 2, unreachable = 3, awaiting_approval = 4, outcome_unknown = 5, version_not_found = 40,
-  refused = 41, dependency = 42, step_failed = 43, index = 44, backup = 45, already_on_target = 46, dry_run_problem = 47, manifest = 48,
-  rollback_error = 49, deployment_rolled_back = 50, held = 51, not_decided = 52
+  success = 0,
+  other = 1,
+  verification_failed = 2,
+  unreachable = 3,
+  awaiting_approval = 4,
+  outcome_unknown = 5,
+  version_not_found = 40,
+  refused = 41,
+  dependency = 42,
+  step_failed = 43,
+  index = 44,
+  backup = 45,
+  already_on_target = 46,
+  dry_run_problem = 47,
+  manifest = 48,
+  rollback_error = 49,
+  deployment_rolled_back = 50,
+  held = 51,
+  not_decided = 52
 };
 
 struct RollbackCommand {

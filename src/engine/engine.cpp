@@ -15,10 +15,10 @@ namespace asio = boost::asio;
 
 namespace {
 constexpr Duration kHeartbeat = 500ms;
-constexpr Duration kGapMin = 2s;           ///< between reactor turns: all evidence is stale then
-constexpr Duration kObserverMistrust = 5s; ///< after a gap
-constexpr double kLagMax = 1.0;            ///< seconds
-constexpr std::size_t kOthersMax = 20;     ///< asked in a second opinion
+constexpr Duration kGapMin = 2s;            ///< between reactor turns: all evidence is stale then
+constexpr Duration kObserverMistrust = 5s;  ///< after a gap
+constexpr double kLagMax = 1.0;             ///< seconds
+constexpr std::size_t kOthersMax = 20;      ///< asked in a second opinion
 }  // namespace
 
 Engine::Engine(asio::any_io_executor executor, config::Settings settings, rules::Groups groups, EngineOptions options)
@@ -287,7 +287,8 @@ Result<std::shared_ptr<Service>> Engine::find(const ServiceSelector& selector) c
     environments.push_back(key.environment);
     if (selector.environment.empty() || selector.environment == key.environment) found.push_back(service);
   }
-  const std::string asked = printable(cut(selector.name, 64)) + (selector.environment.empty() ? "" : "/" + printable(cut(selector.environment, 64)));
+  const std::string asked =
+      printable(cut(selector.name, 64)) + (selector.environment.empty() ? "" : "/" + printable(cut(selector.environment, 64)));
   if (found.size() == 1) return found.front();
   if (found.size() > 1)
     return Error(Errc::invalid_argument, "service " + asked + " runs in several environments")

@@ -75,12 +75,12 @@ class Engine {
   boost::asio::awaitable<Result<>> on_disk(ServiceSelector selector);
 
   // ---- Views, as JSON for the API ----
-  Json status() const;                                     ///< the daemon and one row a service
-  Result<Json> service(const ServiceSelector&) const;      ///< everything about one
-  Result<Json> releases(const ServiceSelector&) const;     ///< its ledger, with the choice that would be made
-  Result<Json> explain(const ServiceSelector&) const;      ///< why, or why not
+  Json status() const;                                  ///< the daemon and one row a service
+  Result<Json> service(const ServiceSelector&) const;   ///< everything about one
+  Result<Json> releases(const ServiceSelector&) const;  ///< its ledger, with the choice that would be made
+  Result<Json> explain(const ServiceSelector&) const;   ///< why, or why not
   Json alerts() const;
-  Json readiness() const;                                  ///< `ready` a service, with the reason
+  Json readiness() const;  ///< `ready` a service, with the reason
   boost::asio::awaitable<Result<Json>> operations(record::HistoryFilter filter);
   boost::asio::awaitable<Result<Json>> decisions(record::HistoryFilter filter);
   boost::asio::awaitable<Result<Json>> deployments(record::HistoryFilter filter);
@@ -113,7 +113,7 @@ class Engine {
 
  private:
   friend class Service;
-  void on_batch(Batch batch);                      // from every check
+  void on_batch(Batch batch);                // from every check
   void deliver(const Judgement& judgement);  // to the incidents concerned
   void on_due();
   void arm_due();

@@ -149,10 +149,9 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
   row.phases = operation.phases();
   engine_.history_->add(row);
   if (engine_.hooks_.operation_ended) engine_.hooks_.operation_ended(row);
-  log::info("operation ended", {{"service", key().text()},
-                                {"operation", request.operation},
-                                {"status", to_string(finish->status)},
-                                {"detail", finish->detail}});
+  log::info(
+      "operation ended",
+      {{"service", key().text()}, {"operation", request.operation}, {"status", to_string(finish->status)}, {"detail", finish->detail}});
   operating_.clear();
   timing_ = Timing{};
   event::OperationEnded ended;

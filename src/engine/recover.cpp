@@ -16,14 +16,6 @@ namespace asio = boost::asio;
 
 namespace {
 
-/// When `current` was last changed, as far as the file system tells; never later than now.
-Instant link_changed_at(const std::string& current, const ClockReading& now) {
-  struct stat facts {};
-  if (::lstat(current.c_str(), &facts) != 0) return now.instant;
-  const std::int64_t changed_ns = facts.st_ctim.tv_sec * std::int64_t{1'000'000'000} + facts.st_ctim.tv_nsec;
-  return now.instant - Duration(std::max<std::int64_t>(0, now.stamp.wall_ns - changed_ns));
-}
-
 /// What the history says of an operation that is known from its record alone.
 record::OperationRow row_of(const OperationRecord& record, const ClockReading& clock) {
   record::OperationRow row;

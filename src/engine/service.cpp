@@ -1,6 +1,8 @@
 // A service's watchers: checks, link and process, and what they mean for its incident machine.
 #include "engine/service.hpp"
 
+#include <sys/stat.h>
+
 #include "base/log.hpp"
 #include "engine/engine.hpp"
 #include "engine/spawn.hpp"
@@ -9,6 +11,17 @@
 namespace rollbackd::engine {
 
 namespace asio = boost::asio;
+
+namespace {
+constexpr Duration kTick = 10ms;  ///< start times from /proc are rounded down to it
+}  // namespace
+
+Instant link_changed_at(const std::string& current, const ClockReading& now) {
+  struct stat facts {};
+  if (::lstat(current.c_str(), &facts) != 0) return now.instant;
+  const std::int64_t changed_ns = facts.st_ctim.tv_sec * std::int64_t{1'000'000'000} + facts.st_ctim.tv_nsec;
+  return now.instant - Duration(std::max<std::int64_t>(0, now.stamp.wall_ns - changed_ns));
+}
 
 Json Timing::to_json() const {
   Json out = Json::object();
@@ -140,8 +153,17 @@ void Service::on_link(drivers::LinkSeen seen) {
   log::info("outside deployment", {{"service", key().text()}, {"from", epoch.release}, {"to", seen.live}});
   event::Switched switched;
   switched.release = seen.live;
+  // The epoch begins now, so that nothing of the old process that was committed before falls into it. But seen late (a gap, a busy
+  // machine), the new process may already run: it is the link's own time that says which process is the new one.
   switched.at = seen.at;
   deliver(std::move(switched));
+  began_with_ = std::min(seen.at, link_changed_at(component().current, engine_.clock_.read()));
+  if (process_ && process_->running && process_->started + kTick > *began_with_) deliver(event::Started{process_->started});
+}
+
+Instant Service::new_process_since() const {
+  const Instant switched = incident_->state().epoch.switched;
+  return began_with_ ? std::min(*began_with_, switched) : switched;
 }
 
 void Service::on_process(ProcessEvent event) {
@@ -168,13 +190,10 @@ void Service::on_process(ProcessEvent event) {
   }
   process_ = now;
   if (!incident_) return;
-  // A pid file's process has a start time in ticks of 10 ms, rounded down.
-  constexpr Duration kTick = 10ms;
-  if (event.kind == ProcessEvent::Kind::running && event.started + kTick > incident_->state().epoch.switched)
-    deliver(event::Started{event.started});
+  if (event.kind == ProcessEvent::Kind::running && event.started + kTick > new_process_since()) deliver(event::Started{event.started});
   if (event.kind == ProcessEvent::Kind::exited || event.kind == ProcessEvent::Kind::start_failed) {
     // The exit of a process older than the switch says nothing about the release that is live now.
-    const bool older = event.kind == ProcessEvent::Kind::exited && event.started + kTick < incident_->state().epoch.switched;
+    const bool older = event.kind == ProcessEvent::Kind::exited && event.started + kTick < new_process_since();
     if (!older) deliver(event::Stopped{event.at, event.kind == ProcessEvent::Kind::exited && event.clean(), event.detail});
   }
 }
@@ -191,7 +210,8 @@ void Service::on_batch_health(const Batch& batch) {
 }
 
 void Service::on_alert(const AlertChange& change) {
-  if (change.phase == AlertPhase::firing && change.action >= AlertAction::rollback && !timing_.reaction) timing_.seen = engine_.last_commit_;
+  if (change.phase == AlertPhase::firing && change.action >= AlertAction::rollback && !timing_.reaction)
+    timing_.seen = engine_.last_commit_;
   deliver(event::Alert{change});
 }
 
@@ -221,6 +241,8 @@ std::pair<bool, std::string> Service::ready() const {
   if (!armed_ || armed_->release != choice.target->id) return {false, "release " + choice.target->id + " is not armed yet"};
   if (!armed_->intact) return {false, "release " + choice.target->id + ": " + armed_->why};
   const auto view = incident_->view(engine_.clock_.now());
+  if (view.phase == "held" && incident_->state().incident && incident_->state().incident->acted)
+    return {false, "held: this incident has had its rollback; `rollbackctl acknowledge` closes it"};
   if (!view.blind_rules.empty()) return {true, "to " + choice.target->id + "; blind: " + view.blind_rules.front()};
   return {true, "to " + choice.target->id};
 }
@@ -266,8 +288,8 @@ void Service::report_tests(const std::vector<rollback::TestResult>& results, Ins
   engine_.on_batch(std::move(batch));
 }
 
-/// After a switch that no operation of ours verifies: runs the tests once the release has started, and repeats what they said so that silence
-/// means a broken watcher. The next switch cancels it.
+/// After a switch that no operation of ours verifies: runs the tests once the release has started, and repeats what they said so that
+/// silence means a broken watcher. The next switch cancels it.
 asio::awaitable<void> Service::verify_epoch(std::uint64_t epoch) {
   const auto self = shared_from_this();
   asio::steady_timer timer(engine_.executor_);

@@ -35,6 +35,9 @@ struct Timing {
   Json to_json() const;
 };
 
+/// When the link `current` was last changed, as far as the file system tells; never later than now.
+Instant link_changed_at(const std::string& current, const ClockReading& now);
+
 class Service : public std::enable_shared_from_this<Service> {
  public:
   Service(Engine& engine, config::ServiceSettings settings);
@@ -92,6 +95,7 @@ class Service : public std::enable_shared_from_this<Service> {
   boost::asio::awaitable<void> watch_identity(std::uint64_t epoch);
   void on_link(drivers::LinkSeen seen);
   void on_process(ProcessEvent event);
+  Instant new_process_since() const;  ///< a process that started since then is the present release's
   void report_tests(const std::vector<rollback::TestResult>& results, Instant began);
   // actions.cpp
   void queue(std::vector<Action> actions);
@@ -134,6 +138,7 @@ class Service : public std::enable_shared_from_this<Service> {
 
   std::optional<World::Process> process_;
   std::string link_trouble_;
+  std::optional<Instant> began_with_;  ///< when the link of an outside deployment was changed, where that was seen later
   Health health_;
   Timing timing_;
   std::deque<Decision> recent_;  ///< at most kRecentMax

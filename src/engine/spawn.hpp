@@ -1,4 +1,5 @@
-// Starts a coroutine that belongs to an owner: it keeps the owner alive, can be cancelled, and its exceptions end up in the log, not in the reactor.
+// Starts a coroutine that belongs to an owner: it keeps the owner alive, can be cancelled, and its exceptions end up in the log, not in the
+// reactor.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>

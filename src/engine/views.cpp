@@ -44,7 +44,9 @@ Json row(const Service& service, Instant now) {
   if (state.incident) {
     Json incident;
     incident.set("id", state.incident->id).set("cause", state.incident->cause).set("failure_type", state.incident->failure_type);
-    incident.set("release", state.incident->release).set("opened", format_rfc3339(state.incident->opened)).set("acted", state.incident->acted);
+    incident.set("release", state.incident->release)
+        .set("opened", format_rfc3339(state.incident->opened))
+        .set("acted", state.incident->acted);
     out.set("incident", std::move(incident));
   }
   if (state.suspension)
@@ -58,10 +60,7 @@ Json row(const Service& service, Instant now) {
                             .set("reason", view.last_decision->reason)
                             .set("next_step", view.last_decision->next_step));
   if (const auto process = service.process())
-    out.set("process", Json::object()
-                           .set("running", process->running)
-                           .set("pid", process->pid)
-                           .set("last_exit", process->last_exit));
+    out.set("process", Json::object().set("running", process->running).set("pid", process->pid).set("last_exit", process->last_exit));
   return out;
 }
 

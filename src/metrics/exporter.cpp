@@ -132,7 +132,8 @@ std::string Exporter::text(const Standing& standing) const {
   Family ratio("rollbackd_rollback_success_ratio", "Share of ended rollbacks that succeeded, since the history began.", MetricType::Gauge);
   for (const auto& [environment, counts] : impl_->rollbacks)
     if (counts.first > 0) ratio.add({{"environment", environment}}, counts.second / counts.first);
-  Family ready("rollbackd_rollback_ready", "1 when a rollback of the service could act now; `rollbackctl ready` says why not.", MetricType::Gauge);
+  Family ready("rollbackd_rollback_ready", "1 when a rollback of the service could act now; `rollbackctl ready` says why not.",
+               MetricType::Gauge);
   Family info("rollbackd_release_info", "Releases in the ledger with their standing; live is 1 for the one that runs.", MetricType::Gauge);
   Family blind("rollbackd_blind_rules", "Rules that cannot be judged because a source is silent.", MetricType::Gauge);
   Family checks("rollbackd_checks_total", "Runs of checks, by type and result.", MetricType::Counter);

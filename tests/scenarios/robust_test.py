@@ -189,12 +189,13 @@ class Interfaces(Scenario):
         os.makedirs(os.path.join(service.root, "outside"))
 
         for release in ("..", ".", "../outside", "v1/../../outside", "/etc", "-v2", "--force", "v2\n", "v2\u0000", "", "x" * 129, "release:../outside"):
-            for path, key in (("/api/v1/deploy", "release"), ("/api/v1/rollback", "to"), ("/api/v1/mark", "release")):
+            for path, key, more in (("/api/v1/deploy", "release", {}), ("/api/v1/rollback", "to", {}), ("/api/v1/mark", "release", {"standing": "good"})):
                 if key == "to" and not release:
                     continue  # No target named is the previous release.
                 with self.subTest(path=path, release=release):
-                    status, answer = fleet.post(path, service="shop", reason="x", standing="good", **{key: release})
+                    status, answer = fleet.post(path, service="shop", reason="x", **{key: release}, **more)
                     self.assertEqual(status, 400, answer)
+                    self.assertIn("is not a release id", answer["error"]["what"])
         self.assertEqual(fleet.operations(service), [])
         self.assertEqual(settled(fleet, service, "v1")["release"], "v1")
 

@@ -71,7 +71,7 @@ LedgerEntry& note_live(ServiceState& state, const Release& release, Instant now)
   return *find(state, release.id);
 }
 
-bool set_standing(ServiceState& state, std::string_view release, Standing standing, std::string reason) {
+bool set_standing(ServiceState& state, std::string_view release, Standing standing, const std::string& reason) {
   LedgerEntry* entry = find(state, release);
   if (entry == nullptr) return false;
   entry->standing = standing;

@@ -18,7 +18,7 @@ LedgerEntry* find(ServiceState& state, std::string_view release);
 LedgerEntry& note_live(ServiceState& state, const Release& release, Instant now);
 
 /// Gives `release` a standing with its reason. Returns false (and changes nothing) when it is not in the ledger.
-bool set_standing(ServiceState& state, std::string_view release, Standing standing, std::string reason);
+bool set_standing(ServiceState& state, std::string_view release, Standing standing, const std::string& reason);
 
 /// The release to go back to, and why the others were not chosen.
 struct Choice {

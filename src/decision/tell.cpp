@@ -30,7 +30,8 @@ void Incident::record(Turn& turn, const Decision& decision) {
   turn.add(action::Record{decision});
 }
 
-void Incident::notify(Turn& turn, Notification::Severity severity, const std::string& title, const std::string& text, const Decision* decision) {
+void Incident::notify(Turn& turn, Notification::Severity severity, const std::string& title, const std::string& text,
+                      const Decision* decision) {
   Notification notification;
   notification.key = decision != nullptr ? decision->id : new_id_();
   notification.service = state_.service;

@@ -66,6 +66,13 @@ void check_check(const CheckSettings& check, const std::string& path, const Proc
         reader.problem_at(path + ".path", "only the last part of a log's path may be a pattern",
                           "name the directory, or make one check for each");
       break;
+    case CheckType::tcp:
+    case CheckType::exec:
+    case CheckType::systemd:
+    case CheckType::scrape:
+    case CheckType::promql:
+    case CheckType::config:
+    case CheckType::file: break;
   }
 }
 

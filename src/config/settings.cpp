@@ -36,6 +36,13 @@ const char* to_string(CheckType v) {
     case CheckType::http: return "http";
     case CheckType::process: return "process";
     case CheckType::log: return "log";
+    case CheckType::tcp: return "tcp";
+    case CheckType::exec: return "exec";
+    case CheckType::systemd: return "systemd";
+    case CheckType::scrape: return "scrape";
+    case CheckType::promql: return "promql";
+    case CheckType::config: return "config";
+    case CheckType::file: return "file";
   }
   return "unknown";
 }

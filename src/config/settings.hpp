@@ -45,6 +45,8 @@ struct ProcessSettings {
   Duration command_timeout = 30s;
   // systemd
   std::string unit;
+  /// supervised: who is its parent. auto: a transient unit where systemd runs, else a keeper of ours.
+  enum class Parent : int { auto_ = 0, keeper = 1, systemd = 2 } parent = Parent::auto_;
   bool operator==(const ProcessSettings&) const = default;
 };
 
@@ -57,7 +59,18 @@ struct ComponentSettings {
   ProcessSettings process;
 };
 
-enum class CheckType : int { http = 1, process = 2, log = 3 };
+enum class CheckType : int {
+  http = 1,
+  process = 2,
+  log = 3,
+  tcp = 4,
+  exec = 5,
+  systemd = 6,
+  scrape = 7,
+  promql = 8,
+  config = 9,
+  file = 10
+};
 const char* to_string(CheckType v);
 
 struct CheckSettings {
@@ -81,6 +94,32 @@ struct CheckSettings {
   std::map<std::string, std::string> patterns;  ///< name -> RE2
   std::int64_t line_bytes_max = 16 << 10;       ///< a longer line is cut and counted
   bool from_beginning = false;                  ///< of files that are there at the start; new files are always read whole
+  // any that says healthy or not
+  /// What the service needs (a database, an API) and this check looks at, instead of the service itself: it feeds `dependency_up`, is no
+  /// part of the service's own health, and its failure holds a rollback.
+  std::string dependency;
+  // tcp
+  std::string address;  ///< HOST:PORT, [IPv6]:PORT
+  std::string send;     ///< sent once connected
+  std::string expect;   ///< RE2, searched in what comes back; empty: connecting is enough
+  // exec (Nagios plugin convention) and config (validator: exit 0 is valid)
+  std::vector<std::string> command;
+  std::map<std::string, std::string> environment;
+  std::int64_t output_bytes_max = 16 << 10;
+  // systemd
+  std::string unit;  ///< default: the unit of the component's manager
+  // scrape and promql; body_bytes_max is 16 MiB there unless given
+  std::string job;                                         ///< label `job`; default: the service's name
+  std::vector<std::string> keep;                           ///< RE2, anchored, on metric names; empty: all
+  std::vector<std::string> drop;                           ///< the same; wins over keep
+  std::int64_t sample_limit = 10'000;                      ///< a scrape with more is refused whole, as Prometheus does
+  std::string username, password_file, bearer_token_file;  ///< files are read at every scrape: a rotated secret is taken
+  std::map<std::string, std::string> queries;              ///< promql: recorded metric name -> expression; url is the server's base
+  // config
+  std::vector<std::string> paths;  ///< files, directories or globs that are watched
+  // file: path must exist, and
+  Duration age_max{};          ///< be no older than this (by mtime); 0: not looked at
+  std::int64_t bytes_min = 0;  ///< have at least so many bytes
 };
 
 enum class TestType : int { checks_healthy = 1, http = 2, exec = 3, file_exists = 4, service_status = 5, identity = 6 };
@@ -136,6 +175,17 @@ struct ServiceSettings {
   Origin origin;
 };
 
+/// What an alert pushed from outside may cause. The first route that matches counts; an alert without one causes nothing.
+struct RouteSettings {
+  std::vector<std::string> match;  ///< Alertmanager's matchers: severity="critical", team!="x", service=~"shop.*"; all must hold
+  AlertAction action = AlertAction::notify;
+  std::string service;                            ///< "shop-api/prod"; empty: the alert's labels below name it
+  std::string service_label = "service";          ///< label with the service's name
+  std::string environment_label = "environment";  ///< label with its environment; an alert without it means the only one of that name
+  Duration stale_after = 1h;                      ///< an alert that began longer ago is shown and causes nothing
+  Origin origin{};
+};
+
 struct ChannelSettings {
   std::string name;
   enum class Type : int { webhook = 1, exec = 2 } type = Type::webhook;
@@ -151,12 +201,13 @@ struct Settings {
   std::string state_directory = "/var/lib/rollbackd";
   std::string listen = "127.0.0.1:9474";
   std::string socket;                   ///< unix socket; default STATE/rollbackd.sock
-  std::string token_file;               ///< one token a line: NAME:SHA256HEX; mutations over TCP need one
+  std::string token_file;               ///< default STATE/tokens; one token a line: NAME:SHA256HEX:ROLE:CREATED; changes over TCP need one
   std::vector<std::string> rule_files;  ///< Prometheus's meaning; globs expanded, absolute
   bool default_rules = true;            ///< the packs of the installation judge every service
   Duration max_skew = 5s;
   std::string log_level = "info";
   std::vector<ChannelSettings> notify;
+  std::vector<RouteSettings> routes;
   std::vector<ServiceSettings> services;
 };
 

@@ -104,6 +104,7 @@ class Incident {
   void handle(Turn& turn, const event::CheckHealth& e);
   void handle(Turn& turn, const event::Alert& e);
   void handle(Turn& turn, const event::RuleVerdict& e);
+  void handle(Turn& turn, const event::Pushed& e);
   void handle(Turn& turn, const event::Settled& e);
   void handle(Turn& turn, const event::OperationBegan& e);
   void handle(Turn& turn, const event::OperationEnded& e);

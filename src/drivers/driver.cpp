@@ -25,10 +25,9 @@ Result<std::unique_ptr<Manager>> make_manager(DriverContext context) {
     case config::ManagerType::none: return std::unique_ptr<Manager>();
     case config::ManagerType::supervised: return make_supervised_manager(std::move(context));
     case config::ManagerType::command: return make_command_manager(std::move(context));
-    case config::ManagerType::systemd: break;
+    case config::ManagerType::systemd: return make_systemd_manager(std::move(context));
   }
-  return Error(Errc::unsupported, "the service manager systemd is not available in this version")
-      .try_next("use \"command\" with systemctl, or \"supervised\"");
+  return Error(Errc::internal, "there is no such service manager");
 }
 
 }  // namespace rollbackd::drivers

@@ -11,6 +11,10 @@ namespace rollbackd::drivers {
 Result<std::unique_ptr<Manager>> make_supervised_manager(DriverContext context);
 /// `command`: somebody else's start, stop, restart and status.
 Result<std::unique_ptr<Manager>> make_command_manager(DriverContext context);
+/// `systemd`: a unit of the system's, over D-Bus.
+Result<std::unique_ptr<Manager>> make_systemd_manager(DriverContext context);
+/// `supervised` as a transient unit, where systemd runs.
+Result<std::unique_ptr<Manager>> make_transient_manager(DriverContext context);
 
 /// The token of a restart step: the same operation, number and attempt are the same restart.
 std::string restart_token(const Step& step);

@@ -35,7 +35,8 @@ struct Batch {
   Instant at;         ///< set by the engine on commit; what the samples are stamped with
   std::vector<Sample> samples;
   /// Empty when the check could look. Else why it could not (no file handles, host name not resolvable, directory gone):
-  /// nothing is known then, and every rule that needs this check becomes blind.
+  /// nothing is known then, and every rule that needs this check becomes blind. Samples that come with it are those that the check
+  /// knows all the same (`up` of a failed scrape): they must be among its source's `always`, and those metrics stay live.
   std::string unobserved;
   /// What the check thinks of the service's health, for start_grace, settle and verification; nothing for checks that have no opinion.
   std::optional<bool> healthy;
@@ -47,8 +48,9 @@ struct Batch {
 struct Source {
   ServiceKey service;
   std::string check;
-  std::vector<std::string> metrics;  ///< names it can deliver; empty means any (a scrape)
-  Duration staleness{};              ///< 2 intervals + timeout
+  std::vector<std::string> metrics;   ///< names it can deliver; empty means any (a scrape)
+  Duration staleness{};               ///< 2 intervals + timeout
+  std::vector<std::string> always{};  ///< names that come even when it cannot look at the rest: `up`, `scrape_duration_seconds`
 };
 
 }  // namespace rollbackd

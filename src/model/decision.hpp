@@ -112,10 +112,17 @@ struct Alert {
 struct RuleVerdict {
   VerdictChange change;
 };
+/// An alert from outside that a route of ours lets through. What it may cause is in `alert.action`.
+/// Idempotent by its key: a repeated one changes nothing.
+struct Pushed {
+  PushedAlert alert;
+};
 /// The second opinion asked for with this incident's `number` is in (or `settle` has passed).
 struct Settled {
   std::uint64_t number = 0;
   std::vector<ReprobeAnswer> own, others;
+  /// What this service needs, asked again: checks of its own with a `dependency`, and the services it `depends_on`.
+  std::vector<ReprobeAnswer> dependencies{};
   ObserverFacts observer;
   TargetFacts target;
 };
@@ -167,8 +174,8 @@ struct Tick {};
 }  // namespace event
 
 using Event = std::variant<event::Switched, event::Started, event::Stopped, event::CheckHealth, event::Alert, event::RuleVerdict,
-                           event::Settled, event::OperationBegan, event::OperationEnded, event::TargetHashed, event::Gap, event::Suspend,
-                           event::Unsuspend, event::Mark, event::Acknowledge, event::StateUntrusted, event::Tick>;
+                           event::Pushed, event::Settled, event::OperationBegan, event::OperationEnded, event::TargetHashed, event::Gap,
+                           event::Suspend, event::Unsuspend, event::Mark, event::Acknowledge, event::StateUntrusted, event::Tick>;
 
 // ---- What the incident machine asks for. Data, performed by the engine; each outcome comes back as an event. ----
 namespace action {

@@ -159,6 +159,33 @@ Result<PastOperation> past_from(const Json& json, const std::string& what, const
   return past;
 }
 
+Json pushed_json(const PushedAlert& alert, const ClockReading& clock) {
+  Json json = Json::object();
+  put(json, "key", alert.key);
+  put(json, "rule", alert.rule);
+  put(json, "summary", alert.summary);
+  put(json, "action", static_cast<std::int64_t>(alert.action));
+  json.set("since", StoredClock::number(clock, alert.since));
+  json.set("received", StoredClock::number(clock, alert.received));
+  put(json, "resolved", alert.resolved);
+  return json;
+}
+
+Result<PushedAlert> pushed_from(const Json& json, const std::string& what, const StoredClock& clock) {
+  Fields fields(json, what);
+  PushedAlert alert;
+  fields.required("key");
+  fields.get("key", alert.key);
+  fields.get("rule", alert.rule);
+  fields.get("summary", alert.summary);
+  fields.get_enum("action", AlertAction::notify, AlertAction::emergency, alert.action);
+  fields.get("since", clock, alert.since);
+  fields.get("received", clock, alert.received);
+  fields.get("resolved", alert.resolved);
+  if (!fields.ok()) return fields.error();
+  return alert;
+}
+
 Json incident_json(const OpenIncident& incident, const ClockReading& clock) {
   Json json = Json::object();
   put(json, "id", incident.id);
@@ -256,7 +283,9 @@ Json ServiceState::to_json(const ClockReading& clock) const {
     put(suspended, "principal", suspension->principal);
     json.set("suspension", std::move(suspended));
   }
-  put(json, "alert_keys", alert_keys);
+  Json alerts = Json::array();
+  for (const PushedAlert& one : pushed) alerts.push(pushed_json(one, clock));
+  json.set("pushed", std::move(alerts));
   put(json, "fence", fence);
   return json;
 }
@@ -285,7 +314,7 @@ Result<ServiceState> ServiceState::from_json(const Json& json, const ClockReadin
     state.suspension.emplace();
     fields.take(suspension_from(fields["suspension"], stored), *state.suspension);
   }
-  fields.get("alert_keys", state.alert_keys);
+  get_list(fields, "pushed", state.pushed, [&](const Json& one, const std::string& what) { return pushed_from(one, what, stored); });
   fields.get("fence", state.fence);
   if (!fields.ok()) return fields.error();
   return state;

@@ -8,6 +8,7 @@
 
 #include "base/json.hpp"
 #include "base/time.hpp"
+#include "model/alert.hpp"
 #include "model/batch.hpp"
 
 namespace rollbackd {
@@ -88,6 +89,19 @@ struct Suspension {
   std::string principal;
 };
 
+/// An alert that came from outside (Alertmanager's webhook) and was let through by a route.
+struct PushedAlert {
+  /// Of groupKey, fingerprint and startsAt, 32 hex digits: the same alert from three Alertmanagers, or again after a restart, has the same.
+  std::string key;
+  std::string rule;     ///< its `alertname`
+  std::string summary;  ///< its annotation, or its labels; at most 160 bytes
+  AlertAction action = AlertAction::notify;
+  Instant since;  ///< its startsAt, as engine time; never later than `received`
+  Instant received;
+  bool resolved = false;  ///< remembered so that a late duplicate of the firing one does nothing
+  bool operator==(const PushedAlert&) const = default;
+};
+
 /// Everything about one service that must survive: the ledger and the guards' memory. What the state file's slots hold.
 struct ServiceState {
   ServiceKey service;
@@ -96,11 +110,12 @@ struct ServiceState {
   std::vector<PastOperation> past;  ///< oldest first; at most kPastMax
   std::optional<OpenIncident> incident;
   std::optional<Suspension> suspension;
-  std::vector<std::string> alert_keys;  ///< pushed alerts already acted on
-  std::int64_t fence = 0;               ///< highest fencing token seen
+  std::vector<PushedAlert> pushed;  ///< oldest `received` first; at most kPushedMax: resolved ones go first
+  std::int64_t fence = 0;           ///< highest fencing token seen
 
   static constexpr std::size_t kLedgerMax = 32;
   static constexpr std::size_t kPastMax = 32;
+  static constexpr std::size_t kPushedMax = 24;
 
   /// @param clock  turns instants into storable stamps and back
   Json to_json(const ClockReading& clock) const;

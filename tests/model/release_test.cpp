@@ -32,7 +32,8 @@ ServiceState full_state() {
   state.past.push_back({"op-1", "v2", "v1", true, kT0 + 9s});
   state.incident = OpenIncident{"inc-1", kT0 + 5s, 7, "v2", "timeout", "health", true, 1, {"v2"}};
   state.suspension = Suspension{kClock.instant + 2h, "migration", "uid:0 root"};
-  state.alert_keys = {"a", "b"};
+  state.pushed = {{"k1", "ApiErrors", "5xx", AlertAction::rollback, Instant(20), Instant(30), false},
+                  {"k2", "Old", "", AlertAction::notify, Instant(5), Instant(6), true}};
   state.fence = 42;
   return state;
 }
@@ -107,8 +108,7 @@ TEST(ServiceState, NamesTheFieldThatIsWrong) {
     const char* field;
     Json bad;
   };
-  const std::vector<Case> cases{{"format", 2}, {"service", 7}, {"ledger", "x"},
-                                {"past", 1},   {"fence", "x"}, {"alert_keys", Json::object()}};
+  const std::vector<Case> cases{{"format", 2}, {"service", 7}, {"ledger", "x"}, {"past", 1}, {"fence", "x"}, {"pushed", Json::object()}};
   for (const Case& c : cases) {
     Json json = full_state().to_json(kClock);
     json.set(c.field, c.bad);

@@ -1,0 +1,9 @@
+#include "checks/kinds.hpp"
+
+namespace rollbackd::checks {
+
+Result<std::unique_ptr<Check>> make_systemd_check(CheckContext context) {
+  return Error(Errc::unsupported, "the check " + context.settings.name + " is of type systemd, which this version does not have");
+}
+
+}  // namespace rollbackd::checks

@@ -1,0 +1,9 @@
+#include "checks/kinds.hpp"
+
+namespace rollbackd::checks {
+
+Result<std::unique_ptr<Check>> make_tcp_check(CheckContext context) {
+  return Error(Errc::unsupported, "the check " + context.settings.name + " is of type tcp, which this version does not have");
+}
+
+}  // namespace rollbackd::checks

@@ -32,8 +32,8 @@ ServiceState full_state() {
   state.past.push_back({"op-1", "v2", "v1", true, kT0 + 9s});
   state.incident = OpenIncident{"inc-1", kT0 + 5s, 7, "v2", "timeout", "health", true, 1, {"v2"}};
   state.suspension = Suspension{kClock.instant + 2h, "migration", "uid:0 root"};
-  state.pushed = {{"k1", "ApiErrors", "5xx", AlertAction::rollback, Instant(20), Instant(30), false},
-                  {"k2", "Old", "", AlertAction::notify, Instant(5), Instant(6), true}};
+  state.pushed = {{"k1", "ApiErrors", "5xx", AlertAction::rollback, kT0 + 4s, kT0 + 5s, false},
+                  {"k2", "Old", "", AlertAction::notify, kT0, kT0 + 6s, true}};
   state.fence = 42;
   return state;
 }
@@ -54,6 +54,7 @@ TEST(ServiceState, ReadsBackWhatItWrote) {
   EXPECT_EQ(read->epoch.baked, 90s);
   EXPECT_EQ(read->incident->left, std::vector<std::string>{"v2"});
   EXPECT_EQ(read->suspension->until, state.suspension->until);
+  EXPECT_EQ(read->pushed, state.pushed);
   EXPECT_EQ(read->fence, 42);
 }
 

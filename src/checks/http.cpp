@@ -1,14 +1,12 @@
 // Asks a service's health over HTTP, on a grid of planned instants.
 // Flow: service -> [http check] -batch-> engine. A failed probe is a batch too; one that could not look says nothing of the service.
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <optional>
 
 #include "checks/expect.hpp"
 #include "checks/kinds.hpp"
 #include "checks/parts.hpp"
+#include "checks/probe_loop.hpp"
 
 namespace rollbackd::checks {
 
@@ -16,69 +14,22 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
-
-/// Starts are spread over the interval, but a check with a long one need not wait for all of it.
-constexpr Duration kJitterMax = 10s;
-
-/// Spreads seeds that lie side by side (splitmix64).
-std::uint64_t mixed(std::uint64_t x) {
-  x += 0x9e3779b97f4a7c15U;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
-  return x ^ (x >> 31);
-}
-
 class HttpCheck final : public Check {
  public:
   HttpCheck(CheckContext context, io::HttpUrl url, Expectation expectation)
-      : context_(std::move(context)),
-        url_(std::move(url)),
-        expectation_(std::move(expectation)),
-        client_(context_.executor, url_),
-        timer_(context_.executor) {
-    const std::string instance = !url_.unix_socket.empty()                  ? url_.unix_socket
-                                 : url_.host.find(':') != std::string::npos ? "[" + url_.host + "]:" + url_.port
-                                                                            : url_.host + ":" + url_.port;
+      : context_(std::move(context)), url_(std::move(url)), expectation_(std::move(expectation)), client_(context_.executor, url_) {
+    const std::string instance = instance_of(url_.unix_socket, url_.host, url_.port);
     for (std::size_t i = 0; i < kMetrics.size(); ++i) labels_[i] = labels_of(context_, kMetrics[i], instance);
   }
 
   asio::awaitable<void> run() override {
-    co_await asio::this_coro::throw_if_cancelled(false);
-    const Duration interval = context_.settings.interval;
-    const auto spread = static_cast<std::uint64_t>(std::min(interval, kJitterMax).count());
-    Instant slot = context_.clock->now() + Duration(mixed(context_.seed) % spread);
-    while (true) {
-      timer_.expires_after(slot - context_.clock->now());
-      const auto [stopped] = co_await timer_.async_wait(kToken);
-      const bool cancelled = co_await is_cancelled();
-      if (stopped || cancelled) co_return;
-
-      std::optional<Batch> batch = co_await probe(&client_, fresh_next_, slot);
-      const bool cancelled_meanwhile = co_await is_cancelled();
-      if (!batch || cancelled_meanwhile) co_return;
-      context_.sink(std::move(*batch));
-
-      slot = slot + interval;
-      const Duration late = context_.clock->now() - slot;
-      if (late > Duration::zero()) {  // Slots that passed while the probe ran; the grid stays where it is.
-        const std::int64_t skipped = late / interval + 1;
-        counters_.late += static_cast<std::uint64_t>(skipped);
-        slot = slot + skipped * interval;
-      }
-    }
+    return run_on_grid(&context_, &counters_, [this](Instant slot) { return probe(&client_, fresh_next_, slot); });
   }
 
   asio::awaitable<Batch> probe_now() override {
     io::HttpClient client(context_.executor, url_);  // Its own: the slot's probe may be running.
     std::optional<Batch> batch = co_await probe(&client, true, std::nullopt);
-    if (batch) {
-      context_.sink(*batch);
-      co_return std::move(*batch);
-    }
-    Batch none = batch_of(context_, context_.clock->now());
-    none.unobserved = "the probe was cancelled";
-    co_return none;
+    co_return told_at_once(context_, std::move(batch));
   }
 
   Source source() const override {
@@ -161,7 +112,6 @@ class HttpCheck final : public Check {
   io::HttpUrl url_;
   Expectation expectation_;
   io::HttpClient client_;
-  asio::steady_timer timer_;
   std::array<Labels, kMetrics.size()> labels_;
   CheckCounters counters_;
   bool fresh_next_ = false;               ///< after a failure: a broken connection must not look like a broken service twice

@@ -8,8 +8,10 @@ import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "deploy", "demo"))
+sys.path.insert(0, os.path.join(HERE, "..", "support"))
 
 from fleet import Fleet, NotInTime, free_port, wait_for  # noqa: E402,F401  (the tests import them from here)
+from servers import Alertmanager, Prometheus, Refused, targets, webhook  # noqa: E402,F401
 
 BINARIES = os.environ.get("ROLLBACKD_BINARIES", "")
 UNENDED = ("planned", "running", "verifying")
@@ -38,6 +40,11 @@ class Scenario(unittest.TestCase):
             sys.stderr.write("---- rollbackd of %s ----\n%s" % (self.id(), fleet.tail(60)))
         fleet.close()
         self.assertEqual(code, 0, "rollbackd was told to stop and ended with %s" % code)  # Sanitizers speak here too.
+
+    def server(self, server):
+        """Starts a Prometheus or Alertmanager that ends with the test."""
+        self.addCleanup(server.close)
+        return server.start()
 
     def has_failed(self):
         outcome = getattr(self, "_outcome", None)

@@ -8,6 +8,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <climits>
 #include <cstdio>
+#include <filesystem>
 
 #include "api/api.hpp"
 #include "base/log.hpp"
@@ -61,6 +62,8 @@ bool report(const cli::Configuration& configuration) {
 
 Result<api::Tokens> read_tokens(const std::string& file) {
   if (file.empty()) return api::Tokens{};
+  std::error_code unknown;
+  if (!std::filesystem::exists(file, unknown) && !unknown) return api::Tokens{};  // None was created yet.
   auto text = cli::read_file(file, 1 << 20);
   if (!text) return text.error();
   return api::parse_tokens(*text);

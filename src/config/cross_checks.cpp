@@ -1,5 +1,6 @@
 #include "config/cross_checks.hpp"
 
+#include <algorithm>
 #include <map>
 
 #include "base/text.hpp"
@@ -44,6 +45,34 @@ void check_component(const ComponentSettings& component, const std::string& path
                       "write \"restart\": [\"...\"], or both \"start\" and \"stop\"");
 }
 
+/// Whether checks of the type say healthy or not, so that a probe that times out can be a failure.
+bool fails_by_timeout(CheckType type) { return type == CheckType::http || type == CheckType::tcp; }
+
+bool about_the_service(const CheckSettings& check) { return check.dependency.empty(); }
+
+/// A program is absolute, or a bare name that PATH finds when it runs: what a relative path means would depend on the daemon's directory.
+void check_program(const CheckSettings& check, const std::string& path, Reader& reader) {
+  if (check.command.empty() || !reader.sound(path + ".command")) return;
+  const std::string& program = check.command.front();
+  if (program.starts_with('/') || program.find('/') == program.npos) return;
+  reader.problem_at(path + ".command",
+                    "the program \"" + printable(cut(program, 200)) + "\" is a relative path, and a check has no directory",
+                    "write the absolute path, or a bare name that PATH finds");
+}
+
+void check_credentials(const std::string& path, Reader& reader) {
+  const bool user = reader.given(path + ".username"), password = reader.given(path + ".password_file");
+  const bool bearer = reader.given(path + ".bearer_token_file");
+  if (bearer && (user || password))
+    reader.problem_at(path + ".bearer_token_file", "\"bearer_token_file\" and a user name or password exclude each other",
+                      "keep what the server asks for");
+  else if (user && !password)
+    reader.problem_at(path + ".username", "\"username\" without \"password_file\"",
+                      "write \"password_file\": \"/etc/rollbackd/secrets/NAME\"");
+  else if (password && !user)
+    reader.problem_at(path + ".password_file", "\"password_file\" without \"username\"", "write \"username\": \"...\"");
+}
+
 void check_check(const CheckSettings& check, const std::string& path, const ProcessSettings* process, Reader& reader) {
   if (reader.sound(path + ".timeout") && reader.sound(path + ".interval") && check.timeout > check.interval * 10)
     reader.problem_at(path + (reader.given(path + ".timeout") ? ".timeout" : ".interval"),
@@ -66,13 +95,24 @@ void check_check(const CheckSettings& check, const std::string& path, const Proc
         reader.problem_at(path + ".path", "only the last part of a log's path may be a pattern",
                           "name the directory, or make one check for each");
       break;
-    case CheckType::tcp:
+    case CheckType::tcp: break;
     case CheckType::exec:
+    case CheckType::config: check_program(check, path, reader); break;
     case CheckType::systemd:
-    case CheckType::scrape:
+      if (check.unit.empty() && reader.sound(path + ".unit") && (!process || process->manager != ManagerType::systemd))
+        reader.problem_at(path, "this systemd check does not know its unit",
+                          "write \"unit\": \"NAME.service\", or let a component's process be managed by systemd");
+      break;
+    case CheckType::scrape: check_credentials(path, reader); break;
     case CheckType::promql:
-    case CheckType::config:
-    case CheckType::file: break;
+      check_credentials(path, reader);
+      if (check.url.find('?') != check.url.npos)
+        reader.problem_at(path + ".url", "the address of a Prometheus server has no query", "write it like http://127.0.0.1:9090");
+      break;
+    case CheckType::file:
+      if (has_wildcard(check.path))
+        reader.problem_at(path + ".path", "this check looks at one file, not at a pattern", "name the file, or make one check for each");
+      break;
   }
 }
 
@@ -86,7 +126,7 @@ void check_test(const TestSettings& test, const std::string& path, const Service
                           "\"for\" (" + format_duration(test.for_) + ") is longer than \"within\" (" + format_duration(test.within) +
                               "), so the test can never pass",
                           "set \"within\" to more than " + format_duration(test.for_));
-      if (service.checks.empty() && reader.given(path + ".type"))
+      if (std::none_of(service.checks.begin(), service.checks.end(), about_the_service) && reader.given(path + ".type"))
         reader.problem_at(path, "there is no check whose health this test could wait for", "add a check, or another test", true);
       break;
     case TestType::service_status:
@@ -131,7 +171,7 @@ void check_policy(const ServiceSettings& service, const std::string& path, Reade
 void check_automatic(const ServiceSettings& service, const std::string& path, Reader& reader) {
   if (service.automation != Automation::automatic || !reader.sound(path + ".automation")) return;
   const std::string where = path + ".automation";
-  if (service.checks.empty() && reader.sound(path + ".checks"))
+  if (std::none_of(service.checks.begin(), service.checks.end(), about_the_service) && reader.sound(path + ".checks"))
     reader.problem_at(where, "automatic without any check: nothing can ever cause a rollback", "add \"url\" or \"checks\"", true);
   if (!service.components.empty() && service.components[0].process.manager == ManagerType::none &&
       reader.sound(path + ".components[0].process.manager"))
@@ -140,6 +180,21 @@ void check_automatic(const ServiceSettings& service, const std::string& path, Re
   if (service.policy.budget_rollbacks == 0 && reader.sound(path + ".policy.budget.rollbacks"))
     reader.problem_at(path + ".policy.budget.rollbacks", "automatic with a budget of 0 never rolls back",
                       "use \"automation\": \"observe\" to say so", true);
+}
+
+/// Acting waits for second opinions as long as `settle`: a probe that may take longer is decided without.
+void check_settle(const ServiceSettings& service, const std::string& path, Reader& reader) {
+  if (service.automation != Automation::automatic || !reader.sound(path + ".policy.settle")) return;
+  for (std::size_t i = 0; i < service.checks.size(); ++i) {
+    const CheckSettings& check = service.checks[i];
+    const std::string timeout = at(path, "checks", i) + ".timeout";
+    if (!fails_by_timeout(check.type) || check.timeout <= service.policy.settle || !reader.sound(timeout)) continue;
+    reader.problem_at(reader.given(timeout) ? timeout : path + ".policy.settle",
+                      "\"timeout\" (" + format_duration(check.timeout) + ") of the check \"" + check.name +
+                          "\" is longer than \"settle\" (" + format_duration(service.policy.settle) +
+                          "): when it times out, its second opinion comes too late",
+                      "set \"policy.settle\" to more than " + format_duration(check.timeout) + ", or shorten \"timeout\"", true);
+  }
 }
 
 /// A service's name, its directory under the state and its link must each be its own.
@@ -188,6 +243,23 @@ void check_alone(const Settings& settings, Reader& reader) {
   }
 }
 
+void check_routes(const Settings& settings, Reader& reader) {
+  for (std::size_t i = 0; i < settings.routes.size(); ++i) {
+    const RouteSettings& route = settings.routes[i];
+    const std::string path = "routes[" + std::to_string(i) + "]";
+    if (!reader.sound(path)) continue;
+    if (!route.service.empty())
+      for (const char* key : {"service_label", "environment_label"})
+        if (reader.given(path + "." + key))
+          reader.problem_at(path + "." + key, std::string("\"") + key + "\" means nothing beside \"service\"", "keep one of them");
+    const auto named = [&](const ServiceSettings& service) { return service.key.text() == route.service; };
+    if (!route.service.empty() && reader.sound("services") && reader.sound(path + ".service") &&
+        std::none_of(settings.services.begin(), settings.services.end(), named))
+      reader.problem_at(path + ".service", "no service " + route.service + " is configured, so the route causes nothing",
+                        "correct its name, or add the service", true);
+  }
+}
+
 }  // namespace
 
 void check_service(const ServiceSettings& service, const std::string& path, Reader& reader) {
@@ -205,10 +277,12 @@ void check_service(const ServiceSettings& service, const std::string& path, Read
   unique_names(service.verify, path + ".verify", reader);
   check_policy(service, path, reader);
   check_automatic(service, path, reader);
+  check_settle(service, path, reader);
 }
 
 void check_whole(const Settings& settings, Reader& reader) {
   check_alone(settings, reader);
+  check_routes(settings, reader);
   unique_names(settings.notify, "notify", reader);
   for (std::size_t i = 0; i < settings.notify.size(); ++i) {
     const ChannelSettings& channel = settings.notify[i];

@@ -42,6 +42,12 @@ void add_default(Node& object, std::string_view key, std::string text) {
   if (!object.find(key)) add(object, std::string(key), text_node(std::move(text)));
 }
 
+void add_default_number(Node& object, std::string_view key, std::int64_t number) {
+  Node node = empty_node(Node::Kind::number);
+  node.text = std::to_string(number);
+  if (!object.find(key)) add(object, std::string(key), std::move(node));
+}
+
 Node* find(Node& object, std::string_view key, Node::Kind kind) {
   for (Node::Member& member : object.members)
     if (member.key == key && member.value.kind == kind) return &member.value;
@@ -131,6 +137,40 @@ bool watches_process(const Node& service) {
   });
 }
 
+constexpr std::int64_t kAnswerBytesMax = 16 << 20;  ///< of a scrape or an answer to PromQL, unless given
+
+/// What a type of check has unless given, where that is not what the table says.
+struct CheckDefaults {
+  std::string_view type;
+  const char* interval;
+  const char* timeout;  ///< null: the table's
+};
+constexpr CheckDefaults kCheckDefaults[] = {{"process", "15s", nullptr}, {"log", "15s", nullptr},  {"systemd", "15s", "5s"},
+                                            {"exec", "30s", "10s"},      {"scrape", "15s", "10s"}, {"promql", "15s", "10s"},
+                                            {"config", "15s", "10s"},    {"file", "15s", "5s"}};
+
+/// The unit of the component's systemd manager; empty: there is none.
+std::string unit_of(const Node& service) {
+  const Node* components = service.find("components");
+  if (!components) return {};
+  for (const Node& component : components->elements)
+    if (const Node* process = component.find("process"); process && text_of(*process, "manager") == "systemd")
+      return text_of(*process, "unit");
+  return {};
+}
+
+void complete_check(Node& check, const Node& service) {
+  const std::string type = text_of(check, "type");
+  for (const CheckDefaults& defaults : kCheckDefaults) {
+    if (type != defaults.type) continue;
+    add_default(check, "interval", defaults.interval);
+    if (defaults.timeout) add_default(check, "timeout", defaults.timeout);
+  }
+  if (type == "scrape" || type == "promql") add_default_number(check, "body_bytes_max", kAnswerBytesMax);
+  if (const std::string name = text_of(service, "name"); type == "scrape" && is_name(name)) add_default(check, "job", name);
+  if (const std::string unit = unit_of(service); type == "systemd" && !unit.empty()) add_default(check, "unit", unit);
+}
+
 void expand_checks(Node& service, const Source& source, Reader& reader) {
   auto url = take(service, "url");
   const bool process = watches_process(service);
@@ -158,10 +198,8 @@ void expand_checks(Node& service, const Source& source, Reader& reader) {
     add(check, "type", text_node("process"));
     checks->elements.push_back(std::move(check));
   }
-  for (Node& check : checks->elements) {
-    const std::string type = text_of(check, "type");
-    if (type == "process" || type == "log") add_default(check, "interval", "15s");
-  }
+  for (Node& check : checks->elements)
+    if (check.kind == Node::Kind::object) complete_check(check, service);
 }
 
 void expand_verify(Node& service) {
@@ -187,8 +225,9 @@ void expand_verify(Node& service) {
 
 void expand_main(Node& root) {
   const std::string state_directory = text_of(root, "state_directory");
-  add_default(root, "socket",
-              (state_directory.empty() ? settings_table().find("state_directory")->fallback : state_directory) + "/rollbackd.sock");
+  const std::string state = state_directory.empty() ? settings_table().find("state_directory")->fallback : state_directory;
+  add_default(root, "socket", state + "/rollbackd.sock");
+  add_default(root, "token_file", state + "/tokens");
 }
 
 void expand_service(Node& service, const std::string& state_directory, const Source& source, Reader& reader) {

@@ -8,7 +8,7 @@
 
 namespace rollbackd::config {
 
-/// Writes the main file's default socket, beside the state.
+/// Writes the main file's default socket and file of tokens, beside the state.
 void expand_main(Node& root);
 
 /// Writes the long form into `service`: `unit`, `command`, `current`, `releases`, `url` → components and checks; the process check;

@@ -40,6 +40,8 @@ class Loading {
     expand_main(main_);
     const Layer layer{&main_, &main_source_};
     reader_.object(settings_table(), {&layer, 1}, &out_.settings, "");
+    for (std::size_t i = 0; i < out_.settings.routes.size(); ++i)
+      out_.settings.routes[i].origin = reader_.where("routes[" + std::to_string(i) + "]");
     list(main_, main_source_);
   }
 

@@ -36,6 +36,7 @@ Wanted wanted(const Field& field) {
     case Kind::texts:
       return field.check == check_text ? Wanted{"a list of program and arguments", "write it like [\"program\", \"argument\"]"}
                                        : Wanted{"a list of texts", "write it like [\"...\"]"};
+    case Kind::paths: return {"a list of paths", "write it like [\"/etc/nginx/*.conf\"]"};
     case Kind::files: return {"a list of paths", "write it like [\"rules/*.json\"]"};
     case Kind::map: return {"an object of texts", "write it like {\"name\": \"value\"}"};
     case Kind::object:
@@ -98,8 +99,6 @@ void Reader::problem_at(const std::string& path, std::string what, std::string r
 
 void Reader::object(const Table& table, std::span<const Layer> layers, void* target, const std::string& path, Defaults defaults) {
   if (!layers.empty()) place(path, *layers.front().node, *layers.front().source);
-  const Node* outer = unit_of_;
-  unit_of_ = layers.empty() ? nullptr : layers.front().node;
   const std::string word = discriminate(table, layers);
   if (!layers.empty()) known_keys(table, layers.front(), word);
 
@@ -121,7 +120,6 @@ void Reader::object(const Table& table, std::span<const Layer> layers, void* tar
     }
     field(f, having, target, child(path, f.key), defaults);
   }
-  unit_of_ = outer;
 }
 
 std::string Reader::discriminate(const Table& table, std::span<const Layer> layers) const {
@@ -249,6 +247,7 @@ bool Reader::value(const Field& f, const Node& node, const Source& source, Value
     case Kind::choice: return choice(f, node, source, out);
     case Kind::texts: return texts(f, node, source, out);
     case Kind::map: return map(f, node, source, out);
+    case Kind::paths: return paths(f, node, source, out);
     case Kind::files: return files(f, node, source, out);
     default: return scalar(f, node, source, out);
   }
@@ -304,11 +303,8 @@ bool Reader::choice(const Field& f, const Node& node, const Source& source, Valu
     words.emplace_back(c.word);
     if (node.text != c.word) continue;
     if (c.unavailable) {
-      std::string remedy = c.unavailable;
-      const Node* unit = unit_of_ ? unit_of_->find("unit") : nullptr;
-      if (const std::size_t at = remedy.find("UNIT"); at != remedy.npos && unit && !check_unit(unit->text))
-        remedy.replace(at, 4, unit->text);
-      problem(source, node.position, "\"" + std::string(f.key) + "\": \"" + node.text + "\" is not available in this version", remedy);
+      problem(source, node.position, "\"" + std::string(f.key) + "\": \"" + node.text + "\" is not available in this version",
+              c.unavailable);
       return false;
     }
     out.text = c.word;
@@ -364,6 +360,16 @@ bool Reader::map(const Field& f, const Node& node, const Source& source, Value& 
   return ok;
 }
 
+bool Reader::paths(const Field& f, const Node& node, const Source& source, Value& out) {
+  if (!texts(f, node, source, out)) return false;
+  bool ok = true;
+  for (std::size_t i = 0; i < out.list.size(); ++i) {
+    ok = passes(check_not_empty, node.elements[i].text, node.elements[i].position, source) && ok;
+    out.list[i] = resolve(source.directory, out.list[i]);
+  }
+  return ok;
+}
+
 bool Reader::files(const Field& f, const Node& node, const Source& source, Value& out) {
   Value patterns;
   if (!texts(f, node, source, patterns)) return false;
@@ -401,6 +407,7 @@ void Reader::show(const Field& f, const Value& v, const std::string& path, Origi
     case Kind::integer: json = v.number; break;
     case Kind::boolean: json = v.number != 0; break;
     case Kind::texts:
+    case Kind::paths:
     case Kind::files:
       json = Json::array();
       for (const std::string& entry : v.list) json.push(entry);

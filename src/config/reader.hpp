@@ -62,6 +62,7 @@ class Reader {
   bool choice(const Field& field, const Node& node, const Source& source, Value& out);
   bool texts(const Field& field, const Node& node, const Source& source, Value& out);
   bool map(const Field& field, const Node& node, const Source& source, Value& out);
+  bool paths(const Field& field, const Node& node, const Source& source, Value& out);
   bool files(const Field& field, const Node& node, const Source& source, Value& out);
   bool within(const Field& field, std::int64_t number, const Node& node, const Source& source);
   bool passes(ValueCheck check, std::string_view text, Position position, const Source& source);
@@ -72,7 +73,6 @@ class Reader {
   const Glob& glob_;
   std::map<std::string, Origin> places_;
   std::set<std::string> failed_;
-  const Node* unit_of_ = nullptr;  ///< the object being read, for remedies that name its unit
 };
 
 /// A default as the tables hold it, read like a document's value. Paths among them are absolute.

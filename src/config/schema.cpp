@@ -55,6 +55,7 @@ Json shape(const Field& field) {
       return Json::object().set("enum", std::move(words));
     }
     case Kind::texts:
+    case Kind::paths:
     case Kind::files:
       out = typed("array").set("items", entry_schema(field));
       add_counts(out, field, "minItems", "maxItems");
@@ -83,6 +84,7 @@ Json fallback_json(const Field& field) {
     case Kind::boolean: return text == "true";
     case Kind::map: return Json::object();
     case Kind::texts:
+    case Kind::paths:
     case Kind::files: return text.empty() ? Json::array() : Json::array().push(text);
     default: return text;
   }

@@ -26,14 +26,14 @@ struct Value {
 struct Choice {
   const char* word;
   int number;
-  const char* unavailable = nullptr;  ///< named by the design but not there yet: the remedy. "UNIT" in it stands for the object's `unit`
+  const char* unavailable = nullptr;  ///< named by the design but not there yet: the remedy
 };
 
 struct Table;
 
 /// One key of one object.
 struct Field {
-  enum class Kind { text, path, duration, integer, boolean, choice, texts, files, map, object, objects, object_map };
+  enum class Kind { text, path, duration, integer, boolean, choice, texts, paths, files, map, object, objects, object_map };
   using Setter = void (*)(void* target, const Value& value);
   using Place =
       void* (*)(void* target);  ///< where a nested object goes; for `objects` a new element; null there: load.cpp reads the entries

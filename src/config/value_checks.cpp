@@ -7,6 +7,7 @@
 
 #include "base/ids.hpp"
 #include "base/text.hpp"
+#include "config/matchers.hpp"
 
 namespace rollbackd::config {
 namespace {
@@ -97,10 +98,21 @@ Complaints check_not_empty(std::string_view value) {
   return {};
 }
 
+Complaints check_not_empty_text(std::string_view value) {
+  if (trim(value).empty()) return Complaint{"this text is empty", "give a value or remove the key"};
+  return check_text(value);
+}
+
 Complaints check_http_url(std::string_view value) { return check_url(value, "probe the service's plain http port on this machine"); }
 
 Complaints check_webhook_url(std::string_view value) {
   return check_url(value, "use \"type\": \"exec\" with a command such as [\"curl\", \"--data\", \"@-\", \"https://...\"]");
+}
+
+Complaints check_address(std::string_view value) {
+  const auto address = split_address(value);
+  if (address && address->has_port && port_number(address->port).value_or(0) > 0) return {};
+  return Complaint{quoted(value) + " is not an address to connect to", "write it like 127.0.0.1:5432, db.example:5432 or [::1]:5432"};
 }
 
 Complaints check_listen(std::string_view value) {
@@ -133,6 +145,27 @@ Complaints check_status(std::string_view value) {
       value.substr(0, 3) <= value.substr(4))
     return {};
   return Complaint{quoted(value) + " is not a status", "write it like \"200\", \"2xx\" or \"200-299\""};
+}
+
+Complaints check_alert_matcher(std::string_view value) {
+  const auto matchers = parse_alert_matchers(value);
+  if (matchers) return {};
+  return Complaint{matchers.error().what + ", " + matchers.error().why, matchers.error().next_step};
+}
+
+Complaints check_label_name(std::string_view value) {
+  if (!value.empty() && kDigits.find(value.front()) == kDigits.npos && only_of(value, "_")) return {};
+  return Complaint{quoted(value) + " is not a label's name", "use letters, digits and \"_\", the first no digit"};
+}
+
+Complaints check_metric_name(std::string_view value) {
+  if (!value.empty() && kDigits.find(value.front()) == kDigits.npos && only_of(value, "_:")) return {};
+  return Complaint{quoted(value) + " is not a metric's name", "use letters, digits, \"_\" and \":\", the first no digit"};
+}
+
+Complaints check_username(std::string_view value) {
+  if (!value.empty() && !has_control(value) && value.find(':') == value.npos) return {};
+  return Complaint{quoted(value) + " is not a user name for basic authentication", "give a name without \":\" and control characters"};
 }
 
 Complaints check_json_pointer(std::string_view value) {

@@ -261,25 +261,18 @@ TEST(Load, EveryErrorIsToldAtOnceWithItsPlaceAndRemedy) {
 TEST(Load, WhatTheDesignNamesButThisVersionLacksIsAClearError) {
   const auto first = [](const std::string& more) { return problems(load_with(more)); };
 
-  for (const char* type : {"tcp", "exec", "systemd", "scrape", "promql", "config"})
-    EXPECT_THAT(first(R"("checks": [{"name": "x", "type": ")" + std::string(type) + "\"}]"),
-                ElementsAre(HasSubstr("/etc/r/r.json:2:34: \"type\": \"" + std::string(type) + "\" is not available in this version")));
   EXPECT_THAT(first(R"("url": "https://a/")"), ElementsAre(HasSubstr("an https address is not available in this version")));
-  EXPECT_THAT(problems(load_text(R"({"routes": []})")),
-              ElementsAre(HasSubstr("/etc/r/r.json:1:12: \"routes\" is not available in this version (remove it")));
   EXPECT_THAT(problems(load_text(R"({"services": [{"name": "a", "environment": "p", "automation": "approve", "current": "/c"}]})")),
               ElementsAre(HasSubstr("\"automation\": \"approve\" is not available in this version")));
-  EXPECT_THAT(
-      problems(load_text(R"({"services": [{"name": "a", "environment": "p", "automation": "off",
- "components": [{"current": "/c", "process": {"manager": "systemd", "unit": "a.service"}}]}]})")),
-      ElementsAre("/etc/r/r.json:2:58: \"manager\": \"systemd\" is not available in this version (for now write \"manager\": \"command\", "
-                  "\"restart\": [\"systemctl\", \"restart\", \"a.service\"])"));
+  EXPECT_THAT(problems(load_text(R"({"services": [{"name": "a", "environment": "p", "automation": "off",
+ "components": [{"current": "/c", "driver": "git"}]}]})")),
+              ElementsAre(HasSubstr("/etc/r/r.json:2:45: \"driver\": \"git\" is not available in this version (use \"symlink\"")));
   EXPECT_THAT(problems(load_text(R"({"services": [{"name": "a", "environment": "p", "automation": "off",
  "components": [{"current": "/c"}, {"name": "b", "current": "/d"}]}]})")),
               ElementsAre(HasSubstr("/etc/r/r.json:2:36: more than one component is not available in this version")));
 }
 
-TEST(Load, OfTheDesignsLongServiceOnlyWhatThisVersionLacksIsRefused) {
+TEST(Load, TheDesignsLongServiceLoadsWithoutAnError) {
   const Loaded loaded = load_text(R"({ "services": [ {
     "name": "shop-api", "environment": "prod", "automation": "automatic", "enforcement": "strict",
     "components": [ { "name": "app", "driver": "symlink", "releases": "/srv/shop-api/releases", "current": "/srv/shop-api/current",
@@ -290,8 +283,236 @@ TEST(Load, OfTheDesignsLongServiceOnlyWhatThisVersionLacksIsRefused) {
     "policy": { "bake_time": "10m", "deadline": { "standard": "60s", "emergency": "30s", "step": "30s" } },
     "verify": [ { "type": "checks_healthy", "for": "5s", "within": "30s" } ] } ] })");
 
-  EXPECT_THAT(problems(loaded), ElementsAre(HasSubstr("/etc/r/r.json:4:47: \"manager\": \"systemd\" is not available"),
-                                            HasSubstr("/etc/r/r.json:6:42: \"type\": \"scrape\" is not available")));
+  EXPECT_THAT(problems(loaded), IsEmpty());
+  const ServiceSettings& s = loaded.settings.services.at(0);
+  EXPECT_EQ(s.components.at(0).process.manager, ManagerType::systemd);
+  EXPECT_EQ(s.components[0].process.unit, "shop-api.service");
+  EXPECT_EQ(s.checks.at(1).type, CheckType::scrape);
+}
+
+/// The settings of the one check whose members are `members`.
+CheckSettings check_of(const std::string& members) {
+  const Loaded loaded = load_with("\"checks\": [{\"name\": \"x\", " + members + "}]");
+  EXPECT_THAT(problems(loaded), IsEmpty()) << members;
+  return loaded.settings.services.at(0).checks.at(0);
+}
+
+TEST(Load, EachTypeOfCheckHasItsOwnDefaults) {
+  struct Wanted {
+    const char* members;
+    CheckType type;
+    Duration interval, timeout;
+  };
+  const Wanted all[] = {
+      {R"("type": "http", "url": "http://a")", CheckType::http, 1s, 500ms},
+      {R"("type": "tcp", "address": "localhost:80")", CheckType::tcp, 1s, 500ms},
+      {R"("type": "exec", "command": ["check_dummy"])", CheckType::exec, 30s, 10s},
+      {R"("type": "systemd", "unit": "a.service")", CheckType::systemd, 15s, 5s},
+      {R"("type": "scrape", "url": "http://a/metrics")", CheckType::scrape, 15s, 10s},
+      {R"("type": "promql", "url": "http://a", "queries": {"a:b": "up"})", CheckType::promql, 15s, 10s},
+      {R"("type": "config", "paths": ["/etc/a.conf"], "command": ["nginx", "-t"])", CheckType::config, 15s, 10s},
+      {R"("type": "file", "path": "/var/a")", CheckType::file, 15s, 5s},
+  };
+  for (const Wanted& wanted : all) {
+    const CheckSettings check = check_of(wanted.members);
+    EXPECT_EQ(check.type, wanted.type) << wanted.members;
+    EXPECT_EQ(check.interval, wanted.interval) << wanted.members;
+    EXPECT_EQ(check.timeout, wanted.timeout) << wanted.members;
+  }
+}
+
+TEST(Load, EverySettingOfTheNewChecksIsRead) {
+  const CheckSettings tcp = check_of(
+      R"("type": "tcp", "address": "[::1]:6379", "send": "PING\r\n", "expect": "^\\+PONG", "dependency": "redis", "interval": "5s")");
+  EXPECT_EQ(tcp.address, "[::1]:6379");
+  EXPECT_EQ(tcp.send, "PING\r\n");
+  EXPECT_EQ(tcp.expect, "^\\+PONG");
+  EXPECT_EQ(tcp.dependency, "redis");
+
+  const CheckSettings exec =
+      check_of(R"("type": "exec", "command": ["/p/check_x", "-w", "1"], "environment": {"A": "b"}, "output_bytes_max": 1024)");
+  EXPECT_THAT(exec.command, ElementsAre("/p/check_x", "-w", "1"));
+  EXPECT_THAT(exec.environment, ElementsAre(Pair("A", "b")));
+  EXPECT_EQ(exec.output_bytes_max, 1024);
+
+  const CheckSettings scrape = check_of(R"("type": "scrape", "url": "http://a/metrics", "keep": ["http_.*"], "drop": ["go_.*"],
+    "sample_limit": 7, "username": "u", "password_file": "secrets/p")");
+  EXPECT_EQ(scrape.job, "a") << "the service's name";
+  EXPECT_EQ(scrape.body_bytes_max, 16 << 20);
+  EXPECT_THAT(scrape.keep, ElementsAre("http_.*"));
+  EXPECT_THAT(scrape.drop, ElementsAre("go_.*"));
+  EXPECT_EQ(scrape.sample_limit, 7);
+  EXPECT_EQ(scrape.username, "u");
+  EXPECT_EQ(scrape.password_file, "/etc/r/secrets/p");
+
+  const CheckSettings promql = check_of(R"("type": "promql", "url": "http://a:9090/prom", "bearer_token_file": "/t", "body_bytes_max": 1000,
+    "queries": {"shop:errors:ratio5m": "sum(rate(x[5m])) > 0"})");
+  EXPECT_THAT(promql.queries, ElementsAre(Pair("shop:errors:ratio5m", "sum(rate(x[5m])) > 0")));
+  EXPECT_EQ(promql.bearer_token_file, "/t");
+  EXPECT_EQ(promql.body_bytes_max, 1000);
+
+  const CheckSettings config = check_of(R"("type": "config", "paths": ["conf.d/*.conf", "/srv/a/current/a.conf"], "command": ["nginx"])");
+  EXPECT_THAT(config.paths, ElementsAre("/etc/r/conf.d/*.conf", "/srv/a/current/a.conf"));
+
+  const CheckSettings file = check_of(R"("type": "file", "path": "dump.sql", "age_max": "26h", "bytes_min": 100, "dependency": "backup")");
+  EXPECT_EQ(file.path, "/etc/r/dump.sql");
+  EXPECT_EQ(file.age_max, 26h);
+  EXPECT_EQ(file.bytes_min, 100);
+}
+
+TEST(Load, ASystemdCheckLooksAtTheManagersUnitUnlessItNamesOne) {
+  const auto unit = [](const char* check) {
+    const Loaded loaded = load_text(R"({"services": [{"name": "a", "environment": "p", "automation": "off", "components": [
+      {"current": "/c", "process": {"manager": "systemd", "unit": "a.service"}}], "checks": [)" +
+                                    std::string(check) + "]}]}");
+    EXPECT_THAT(problems(loaded), IsEmpty());
+    return loaded.settings.services.at(0).checks.at(0).unit;
+  };
+
+  EXPECT_EQ(unit(R"({"name": "u", "type": "systemd"})"), "a.service");
+  EXPECT_EQ(unit(R"({"name": "u", "type": "systemd", "unit": "db.service"})"), "db.service");
+}
+
+TEST(Load, AProcessSaysWhoseChildItIs) {
+  const auto process = [](const char* more) {
+    return load_text(R"({"services": [{"name": "a", "environment": "p", "automation": "off",
+ "components": [{"current": "/c", "process": {)" +
+                     std::string(more) + "}}]}]}");
+  };
+  using Parent = ProcessSettings::Parent;
+
+  const auto parent = [](const Loaded& loaded) { return loaded.settings.services.at(0).components.at(0).process.parent; };
+  EXPECT_EQ(parent(process(R"("manager": "supervised", "command": ["x"])")), Parent::auto_);
+  EXPECT_EQ(parent(process(R"("manager": "supervised", "command": ["x"], "parent": "keeper")")), Parent::keeper);
+  EXPECT_EQ(parent(process(R"("manager": "supervised", "command": ["x"], "parent": "systemd")")), Parent::systemd);
+  EXPECT_THAT(problems(process(R"("manager": "command", "restart": ["x"], "parent": "keeper")")),
+              ElementsAre(HasSubstr("\"parent\" means nothing where \"manager\" is \"command\"")));
+  EXPECT_THAT(problems(process(R"("manager": "systemd")")), ElementsAre(HasSubstr("this process has no \"unit\"")));
+}
+
+TEST(Load, RoutesSayWhatAPushedAlertMayCause) {
+  const Loaded loaded = load_text(R"({"state_directory": "/s", "routes": [
+    {"match": ["severity=\"critical\"", "team!=x"], "action": "rollback", "service": "a/prod", "stale_after": "10m"},
+    {"match": ["alertname=~\".+\""], "service_label": "app", "environment_label": "stage"}],
+  "services": [{"name": "a", "environment": "prod", "automation": "off", "current": "/a"}]})");
+
+  EXPECT_THAT(problems(loaded), IsEmpty());
+  EXPECT_THAT(problems(loaded, true), IsEmpty());
+  EXPECT_EQ(loaded.settings.token_file, "/s/tokens");
+  ASSERT_EQ(loaded.settings.routes.size(), 2U);
+  const RouteSettings& first = loaded.settings.routes[0];
+  EXPECT_THAT(first.match, ElementsAre("severity=\"critical\"", "team!=x"));
+  EXPECT_EQ(first.action, AlertAction::rollback);
+  EXPECT_EQ(first.service, "a/prod");
+  EXPECT_EQ(first.service_label, "service");
+  EXPECT_EQ(first.stale_after, 10min);
+  EXPECT_EQ(first.origin.line, 2);
+  const RouteSettings& second = loaded.settings.routes[1];
+  EXPECT_EQ(second.action, AlertAction::notify);
+  EXPECT_EQ(second.service_label, "app");
+  EXPECT_EQ(second.environment_label, "stage");
+  EXPECT_EQ(second.stale_after, 1h);
+  EXPECT_EQ(shown(loaded, "routes[0].action"), "\"rollback\" /etc/r/r.json:2");
+  EXPECT_EQ(shown(loaded, "routes[1].stale_after"), "\"1h\" default");
+}
+
+TEST(Load, EveryErrorOfARouteIsTold) {
+  const Loaded loaded = load_text(R"({"routes": [
+ {"match": ["severity", "a=~\"(\""], "action": "rolback"},
+ {"action": "hold", "service": "a", "service_label": "1x", "stale_after": "0"},
+ {"match": ["a=b"], "service": "no/where", "environment_label": "e"},
+ {"match": [], "sevice": "x"}]})");
+
+  EXPECT_THAT(
+      problems(loaded),
+      ElementsAre(HasSubstr("/etc/r/r.json:2:13: \"severity\" is not a matcher, column 9: an operator is missing (use one of"),
+                  HasSubstr("/etc/r/r.json:2:25: \"a=~\"(\"\" is not a matcher"),
+                  HasSubstr("\"action\" must be one of \"notify\", \"hold\", \"rollback\", \"emergency\", found the text \"rolback\" "
+                            "(did you mean \"rollback\"?)"),
+                  HasSubstr("/etc/r/r.json:3:2: this route has no \"match\" (write \"match\": [\"severity=\\\"critical\\\"\"])"),
+                  HasSubstr("\"a\" does not name a service"), HasSubstr("\"1x\" is not a label's name"),
+                  HasSubstr("\"stale_after\" is 0s, which is less than the least, 1s"),
+                  HasSubstr("/etc/r/r.json:4:65: \"environment_label\" means nothing beside \"service\""),
+                  HasSubstr("\"match\" has 0 entries"), HasSubstr("unknown key \"sevice\" in this route (did you mean \"service\"?)")));
+  EXPECT_THAT(problems(loaded, true), Contains(HasSubstr("/etc/r/r.json:4:32: no service no/where is configured")));
+}
+
+TEST(Load, EveryErrorOfTheNewChecksIsTold) {
+  const auto told = [](const char* members) {
+    return problems(load_with("\"checks\": [{\"name\": \"x\", " + std::string(members) + "}]"));
+  };
+  const auto one = [](const char* text) { return ElementsAre(HasSubstr(text)); };
+
+  for (const char* address : {"", "a", "a:0", ":80", "::1:80", "[::1]", "a:65536", "http://a:80"})
+    EXPECT_EQ(told((R"("type": "tcp", "address": ")" + std::string(address) + "\"").c_str()).size(), 1U) << address;
+  EXPECT_THAT(told(R"("type": "tcp")"), one("this check has no \"address\" (write \"address\": \"127.0.0.1:PORT\")"));
+  EXPECT_THAT(told(R"("type": "tcp", "address": "a:1", "expect": "(")"), one("is not a regular expression"));
+  EXPECT_THAT(told(R"("type": "exec")"), one("this check has no \"command\""));
+  EXPECT_THAT(told(R"("type": "exec", "command": ["./check_x"])"), one("the program \"./check_x\" is a relative path"));
+  EXPECT_THAT(told(R"("type": "exec", "command": [""])"), one("names no program"));
+  EXPECT_THAT(told(R"("type": "exec", "command": ["a"], "environment": {"A=": "b"})"), one("is not an environment variable's name"));
+  EXPECT_THAT(told(R"("type": "systemd")"), one("this systemd check does not know its unit"));
+  EXPECT_THAT(told(R"("type": "scrape")"), one("this check has no \"url\""));
+  EXPECT_THAT(told(R"("type": "scrape", "url": "http://a", "keep": ["a("], "drop": ["*"])"),
+              ElementsAre(HasSubstr("\"a(\" is not a regular"), HasSubstr("\"*\" is not a regular")));
+  EXPECT_THAT(told(R"("type": "scrape", "url": "http://a", "username": "u")"), one("\"username\" without \"password_file\""));
+  EXPECT_THAT(told(R"("type": "scrape", "url": "http://a", "username": "u:v", "password_file": "/p")"), one("\"u:v\" is not a user name"));
+  EXPECT_THAT(told(R"("type": "promql", "url": "http://a", "queries": {"b": "c"}, "password_file": "/p")"),
+              one("\"password_file\" without \"username\""));
+  EXPECT_THAT(told(R"("type": "scrape", "url": "http://a", "username": "u", "password_file": "/p", "bearer_token_file": "/b")"),
+              one("exclude each other"));
+  EXPECT_THAT(told(R"("type": "promql", "url": "http://a")"), one("this check has no \"queries\""));
+  EXPECT_THAT(told(R"("type": "promql", "url": "http://a?b", "queries": {"1x": "up", "y": "\n "})"),
+              ElementsAre(HasSubstr("the address of a Prometheus server has no query"), HasSubstr("\"1x\" is not a metric's name"),
+                          HasSubstr("this text is empty")));
+  EXPECT_THAT(told(R"("type": "config", "command": ["a"])"), one("this check has no \"paths\""));
+  EXPECT_THAT(told(R"("type": "config", "command": ["a"], "paths": ["/a", ""])"), one("this text is empty"));
+  EXPECT_THAT(told(R"("type": "file", "path": "/var/*.sql")"), one("this check looks at one file, not at a pattern"));
+  EXPECT_THAT(told(R"("type": "file", "path": "/var/a", "interval": "1s", "timeout": "11s")"), one("is more than ten times"));
+  EXPECT_THAT(told(R"("type": "file", "path": "/var/a", "agemax": "1s")"), one("did you mean \"age_max\"?"));
+  EXPECT_THAT(told(R"("type": "scrap", "url": "http://a")"), one("did you mean \"scrape\"?"));
+}
+
+TEST(Load, OnlyAnOpinionCanBeAboutADependency) {
+  const auto told = [](const char* members) {
+    return problems(load_with("\"checks\": [{\"name\": \"x\", \"dependency\": \"db\", " + std::string(members) + "}]"));
+  };
+
+  EXPECT_THAT(told(R"("type": "http", "url": "http://a")"), IsEmpty());
+  EXPECT_THAT(told(R"("type": "exec", "command": ["a"])"), IsEmpty());
+  EXPECT_THAT(told(R"("type": "systemd", "unit": "a")"), IsEmpty());
+  EXPECT_THAT(told(R"("type": "scrape", "url": "http://a")"),
+              ElementsAre(HasSubstr("\"dependency\" means nothing where \"type\" is \"scrape\"")));
+  EXPECT_THAT(told(R"("type": "log", "path": "/l", "patterns": {"a": "b"})"), ElementsAre(HasSubstr("means nothing")));
+}
+
+TEST(Load, AProbeThatMayOutlastSettleIsAWarning) {
+  const auto warned = [](const char* automation, const char* more) {
+    std::vector<std::string> out;
+    const Loaded loaded = load_text(R"({"services": [{"name": "a", "environment": "p", "current": "/a", "automation": ")" +
+                                    std::string(automation) + "\",\n" + more + "}]}");
+    EXPECT_THAT(problems(loaded), IsEmpty());
+    for (const std::string& text : problems(loaded, true))
+      if (text.find("settle") != text.npos) out.push_back(text);
+    return out;
+  };
+  const char* const slow = R"("checks": [{"name": "h", "type": "tcp", "address": "a:1", "timeout": "2s"}])";
+
+  EXPECT_THAT(warned("automatic", slow), ElementsAre(HasSubstr("/etc/r/r.json:2:70: \"timeout\" (2s) of the check \"h\" is longer than "
+                                                               "\"settle\" (1s)")));
+  EXPECT_THAT(warned("observe", slow), IsEmpty());
+  EXPECT_THAT(warned("automatic", R"("policy": {"settle": "100ms"}, "url": "http://a")"),
+              ElementsAre(HasSubstr("/etc/r/r.json:2:22: \"timeout\" (500ms) of the check \"health\"")));
+  EXPECT_THAT(warned("automatic", R"("checks": [{"name": "e", "type": "exec", "command": ["a"]}])"), IsEmpty())
+      << "a plugin that hangs is no evidence";
+}
+
+TEST(Load, AServiceOfDependenciesAloneHasNoHealth) {
+  const Loaded loaded = load_text(R"({"services": [{"name": "a", "environment": "p", "current": "/a", "automation": "automatic",
+    "checks": [{"name": "db", "type": "tcp", "address": "a:1", "dependency": "db"}], "verify": [{"type": "checks_healthy"}]}]})");
+
+  EXPECT_THAT(problems(loaded, true), testing::IsSupersetOf({HasSubstr("automatic without any check"),
+                                                             HasSubstr("there is no check whose health this test could wait for")}));
 }
 
 TEST(Load, TheShortFormCannotStandBesideTheLongOne) {

@@ -26,11 +26,13 @@ struct CheckContext {
   config::CheckSettings settings;
   BatchSink sink;
   std::uint64_t seed = 0;  ///< of the start's jitter, so that a thousand checks do not probe at once
+  Duration max_skew = 5s;  ///< a sample whose own timestamp lies further from now does not count
 };
 
 /// Plain counters for the metrics room.
 struct CheckCounters {
   std::uint64_t ok = 0, failed = 0, unobserved = 0, late = 0;  ///< late: a slot was skipped because the one before still ran
+  std::uint64_t duplicates = 0, skewed = 0, warnings = 0;  ///< scrape and promql: samples dropped, and what a server warned of
 };
 
 /// Used on its executor's one thread. Stays alive until its coroutines have ended.

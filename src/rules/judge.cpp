@@ -508,17 +508,22 @@ Judgement Judge::on_batch(const Batch& batch) {
   if (service == nullptr) return out;
   ++j.counters.batches;
   const std::vector<const Labels*> committed = j.store.commit(batch);
+  const auto source =
+      std::find_if(service->sources.begin(), service->sources.end(), [&](const Source& s) { return s.check == batch.check; });
+  const bool any = source != service->sources.end() && source->metrics.empty();  // Which rules it feeds shows only as it delivers.
+  const auto concerned = [&](const Cell& cell) { return any || names(cell.checks, batch.check); };
   if (!batch.unobserved.empty()) {
-    for (Cell& cell : service->cells) cell.touched |= cell.fed && cell.verdict != Verdict::blind && names(cell.checks, batch.check);
-    j.pass(*service, batch.at, out);
-    return out;
+    for (Cell& cell : service->cells) cell.touched |= cell.fed && cell.verdict != Verdict::blind && concerned(cell);
   }
   const std::optional<Instant> epoch = j.store.epoch_start(batch.service, batch.at);
-  if (epoch && batch.began < *epoch) return out;
+  const bool late = epoch && batch.began < *epoch;
+  if (late && batch.unobserved.empty()) return out;
 
-  for (const Labels* labels : committed) j.touch_readers(*labels, *service, std::nullopt, batch.at);
-  for (Cell& cell : service->cells) {
-    if (cell.verdict == Verdict::blind && names(cell.checks, batch.check)) cell.touched = true;  // Its source may be back.
+  if (!late) {
+    for (const Labels* labels : committed) j.touch_readers(*labels, *service, std::nullopt, batch.at);
+    for (Cell& cell : service->cells) {
+      if (cell.verdict == Verdict::blind && concerned(cell)) cell.touched = true;  // Its source may be back.
+    }
   }
   j.pass(*service, batch.at, out);
   return out;

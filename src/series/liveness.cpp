@@ -1,4 +1,5 @@
 // Sources: which can feed a selector, and whether they are delivering. Silence is blindness, never "nothing is wrong".
+#include "base/text.hpp"
 #include "series/state.hpp"
 
 namespace rollbackd::series {
@@ -10,23 +11,71 @@ bool allowed(std::span<const Matcher> matchers, std::string_view label, std::str
   return true;
 }
 
-bool can_feed(const Source& source, std::span<const Matcher> matchers) {
+/// What a source may have to do with a selector.
+enum class Feeds {
+  nothing,
+  always,  ///< only metrics that come even when it cannot look at the rest
+  whole
+};
+
+bool names(const std::vector<std::string>& list, std::string_view text) { return std::find(list.begin(), list.end(), text) != list.end(); }
+
+/// A source that names what it delivers knows its own metrics best: one that may deliver any (a scrape) can feed such a name only once it
+/// has. Else a target that is down would blind the rules on all the other checks of its service.
+bool known_to_be_anothers(const Service& service, const SourceState& any, std::span<const Matcher> matchers, const std::string& name) {
+  const auto declares = [&](const SourceState& other) {
+    return &other != &any && allowed(matchers, kCheckLabel, other.source.check) &&
+           (names(other.source.metrics, name) || names(other.source.always, name));
+  };
+  if (std::none_of(service.sources.begin(), service.sources.end(), declares)) return false;
+  const auto series = service.by_name.find(name);
+  if (series == service.by_name.end()) return true;
+  return std::none_of(series->second.begin(), series->second.end(),
+                      [&](const Series* s) { return s->labels.get(kCheckLabel) == any.source.check; });
+}
+
+/// The names that `matchers` allow, where they are a handful of plain words; nothing where any may match.
+std::optional<std::vector<std::string>> plain_names(std::span<const Matcher> matchers) {
+  for (const Matcher& m : matchers) {
+    if (m.label() != kNameLabel) continue;
+    if (m.op() == Matcher::Op::equal) return std::vector{m.value()};
+    if (m.op() == Matcher::Op::regex && m.value().find_first_of("\\.+*?()[]{}^$") == std::string::npos) return split(m.value(), '|');
+  }
+  return std::nullopt;
+}
+
+Feeds feeds(const Service& service, const SourceState& state, std::span<const Matcher> matchers) {
+  const Source& source = state.source;
   if (!allowed(matchers, kServiceLabel, source.service.name) || !allowed(matchers, kEnvironmentLabel, source.service.environment) ||
       !allowed(matchers, kCheckLabel, source.check))
-    return false;
-  if (source.metrics.empty()) return true;
-  for (const std::string& metric : source.metrics)
-    if (allowed(matchers, kNameLabel, metric)) return true;
-  return false;
+    return Feeds::nothing;
+  Feeds out = Feeds::nothing;
+  const auto may_feed = [&](std::string_view name) {
+    if (!allowed(matchers, kNameLabel, name) || out == Feeds::whole) return;
+    out = names(source.always, name) ? Feeds::always : Feeds::whole;
+  };
+  if (!source.metrics.empty()) {
+    for (const std::string& metric : source.metrics) may_feed(metric);
+    for (const std::string& metric : source.always) may_feed(metric);
+    return out;
+  }
+  const auto wanted_names = plain_names(matchers);
+  if (!wanted_names) return Feeds::whole;
+  for (const std::string& name : *wanted_names) {
+    if (names(source.always, name) || !known_to_be_anothers(service, state, matchers, name)) may_feed(name);
+  }
+  return out;
 }
 
 void judge(const Service& service, std::span<const Matcher> matchers, Instant now, Liveness& out) {
   for (const SourceState& s : service.sources) {
-    if (!can_feed(s.source, matchers)) continue;
+    const Feeds how = feeds(service, s, matchers);
+    if (how == Feeds::nothing) continue;
     out.fed = true;
-    if (s.live(now) || out.blind) continue;
+    const std::optional<Instant>& last = how == Feeds::always ? s.spoke : s.delivered;
+    if (s.fresh(last, now) || out.blind) continue;
     out.blind = true;
-    const Duration silent = std::max(now - s.delivered.value_or(s.silent_since), Duration{0});
+    const Duration silent = std::max(now - last.value_or(s.silent_since), Duration{0});
     out.blind_reason = "check " + s.source.check + " of " + service.key.text() + " has delivered nothing for " + format_duration(silent);
     if (!s.trouble.empty()) out.blind_reason += ": " + s.trouble;
   }
@@ -40,7 +89,10 @@ void Store::register_source(const Source& source, Instant now) {
     known->source = source;
     return;
   }
-  service.sources.push_back({source, now, now, std::nullopt});
+  SourceState made;
+  made.source = source;
+  made.registered = made.silent_since = now;
+  service.sources.push_back(std::move(made));
 }
 
 void Store::remove_source(const ServiceKey& service, std::string_view check) {
@@ -50,10 +102,7 @@ void Store::remove_source(const ServiceKey& service, std::string_view check) {
 
 void Store::forget_liveness(Instant now) {
   for (auto& [key, service] : impl_->services) {
-    for (SourceState& s : service.sources) {
-      s.delivered.reset();
-      s.silent_since = now;
-    }
+    for (SourceState& s : service.sources) s.forget(now);
   }
 }
 
@@ -75,7 +124,7 @@ std::vector<std::string> Store::feeders(std::span<const Matcher> matchers, const
   const Service* one = impl_->find_service(service);
   if (one == nullptr) return out;
   for (const SourceState& s : one->sources)
-    if (can_feed(s.source, matchers)) out.push_back(s.source.check);
+    if (feeds(*one, s, matchers) != Feeds::nothing) out.push_back(s.source.check);
   return out;
 }
 
@@ -84,9 +133,11 @@ std::optional<Instant> Store::next_staleness(const ServiceKey& service, Instant 
   const Service* one = impl_->find_service(service);
   if (one == nullptr) return next;
   for (const SourceState& s : one->sources) {
-    if (!s.live(now)) continue;
-    const Instant stale = *s.delivered + s.source.staleness;
-    if (!next || stale < *next) next = stale;
+    for (const std::optional<Instant>& last : {s.delivered, s.spoke}) {
+      if (!s.fresh(last, now)) continue;
+      const Instant stale = *last + s.source.staleness;
+      if (!next || stale < *next) next = stale;
+    }
   }
   return next;
 }

@@ -25,22 +25,38 @@ struct Series {
   Ring points;
   bool counter = false;
   Service* service = nullptr;
+  std::uint64_t delivery = 0;  ///< number of the whole delivery that last brought it, of sources whose missing series end
 };
 
 struct SourceState {
   Source source;
   Instant registered;
   Instant silent_since;              ///< what "has delivered nothing for" counts from while there is no delivery
-  std::optional<Instant> delivered;  ///< in this epoch
+  std::optional<Instant> delivered;  ///< a whole batch, in this epoch
   std::string trouble{};             ///< why it cannot look, as it said itself; empty once it delivered again
+  std::optional<Instant> spoke{};    ///< a batch of any kind with samples, in this epoch: what `Source::always` goes by
+  std::vector<Series*> brought{};    ///< by its last whole delivery; only of sources with `Source::always`
 
   /// It said itself that it sees nothing: silent from here on, not only once its staleness has passed.
-  void cannot_look(Instant now, const std::string& why) {
+  /// @param still_speaks  it delivered those of its metrics that it knows all the same
+  void cannot_look(Instant now, const std::string& why, bool still_speaks) {
     if (delivered) silent_since = now;
     delivered.reset();
+    if (still_speaks) {
+      spoke = std::max(spoke.value_or(now), now);
+    } else {
+      spoke.reset();
+    }
     trouble = why;
   }
-  bool live(Instant now) const { return delivered && now < *delivered + source.staleness; }
+  /// Nothing that it said before counts any more.
+  void forget(Instant since) {
+    delivered.reset();
+    spoke.reset();
+    silent_since = since;
+  }
+  bool is_always(std::string_view name) const { return std::find(source.always.begin(), source.always.end(), name) != source.always.end(); }
+  bool fresh(const std::optional<Instant>& last, Instant now) const { return last && now < *last + source.staleness; }
 };
 
 struct TextHash {
@@ -86,7 +102,8 @@ struct Store::Impl {
   SeriesList all;  ///< in order of creation
   NameIndex by_name;
   std::map<ServiceKey, Service> services;
-  std::size_t sweep_at = 0;  ///< where in `all` the next look for expired series begins
+  std::size_t sweep_at = 0;      ///< where in `all` the next look for expired series begins
+  std::uint64_t deliveries = 0;  ///< whole ones of sources with `Source::always`
 
   Service& service(const ServiceKey& key);
   const Service* find_service(const ServiceKey& key) const;
@@ -99,7 +116,10 @@ struct Store::Impl {
   /// the epoch before, so every later point rises alike and no increase of the new epoch comes of it.
   bool push_late(Series& s, Point point, Instant epoch);
   void begin_new_counter(Series& s, const SourceState* source, Instant at);
-  bool commit_sample(const Sample& sample, const Service& of, const SourceState* source, Instant at, const Series** touched);
+  /// @param touched  the series, even where the sample was not new
+  bool commit_sample(const Sample& sample, const Service& of, const SourceState* source, Instant at, Series** touched);
+  /// Ends what the delivery before brought and this one did not, as Prometheus does with a target's series.
+  void end_missing(SourceState& source, SeriesList now_brought, Instant at, std::vector<const Labels*>& touched);
   void drop(Series* s);
   void sweep();
   Instant oldest_kept() const;

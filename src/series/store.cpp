@@ -117,7 +117,7 @@ void Store::Impl::begin_new_counter(Series& s, const SourceState* source, Instan
     s.points.push({*source->delivered, 0});
 }
 
-bool Store::Impl::commit_sample(const Sample& sample, const Service& of, const SourceState* source, Instant at, const Series** touched) {
+bool Store::Impl::commit_sample(const Sample& sample, const Service& of, const SourceState* source, Instant at, Series** touched) {
   const std::string_view named = sample.labels.get(kServiceLabel);
   const ServiceKey owner = named.empty() || (named == of.key.name && sample.labels.get(kEnvironmentLabel) == of.key.environment)
                                ? of.key
@@ -144,6 +144,7 @@ void Store::Impl::drop(Series* s) {
   erase_from(all, s);
   erase_from(s->service->series, s);
   erase_from(s->service->by_name, s);
+  for (SourceState& source : s->service->sources) erase_from(source.brought, s);
   const Labels labels = s->labels;
   series.erase(labels);
 }
@@ -173,13 +174,19 @@ void Store::remove_service(const ServiceKey& service) {
   impl_->services.erase(at);
 }
 
+void Store::Impl::end_missing(SourceState& source, SeriesList now_brought, Instant at, std::vector<const Labels*>& touched) {
+  ++deliveries;
+  for (Series* s : now_brought) s->delivery = deliveries;
+  for (Series* s : source.brought) {
+    if (s->delivery != deliveries && push(*s, {at, stale_nan()})) touched.push_back(&s->labels);
+  }
+  source.brought = std::move(now_brought);
+}
+
 std::vector<const Labels*> Store::commit(const Batch& batch) {
   std::vector<const Labels*> touched;
   Impl& store = *impl_;
-  if (!batch.unobserved.empty()) {
-    if (SourceState* source = store.service(batch.service).source(batch.check)) source->cannot_look(batch.at, batch.unobserved);
-    return touched;
-  }
+  const bool whole = batch.unobserved.empty();
   store.newest = std::max(store.newest, batch.at);
   store.sweep();
   Service& service = store.service(batch.service);
@@ -190,14 +197,26 @@ std::vector<const Labels*> Store::commit(const Batch& batch) {
   const bool late = left_behind && *left_behind <= batch.at;
   if (late) at = *left_behind - kJustBefore;
 
+  SeriesList brought;
   touched.reserve(batch.samples.size());
+  if (source != nullptr && !source->source.always.empty()) brought.reserve(batch.samples.size());
+  bool spoke = false;
   for (const Sample& sample : batch.samples) {
-    const Series* s = nullptr;
-    if (store.commit_sample(sample, service, source, at, &s)) touched.push_back(&s->labels);
+    if (!whole && (source == nullptr || !source->is_always(sample.labels.name()))) continue;
+    spoke = true;
+    Series* s = nullptr;
+    const bool is_new = store.commit_sample(sample, service, source, at, &s);
+    if (is_new) touched.push_back(&s->labels);
+    if (s != nullptr && s->service == &service && brought.capacity() > 0) brought.push_back(s);
   }
-  if (!late && source != nullptr) {
+  if (source == nullptr) return touched;
+  if (!whole) {
+    source->cannot_look(batch.at, batch.unobserved, spoke && !late);
+  } else if (!late) {
     source->delivered = std::max(source->delivered.value_or(batch.at), batch.at);
+    source->spoke = std::max(source->spoke.value_or(batch.at), batch.at);
     source->trouble.clear();
+    if (!source->source.always.empty()) store.end_missing(*source, std::move(brought), at, touched);
   }
   return touched;
 }
@@ -217,8 +236,8 @@ void Store::begin_epoch(const ServiceKey& key, Instant at) {
   if (place == service.epochs.end() || *place != at) service.epochs.insert(place, at);
   store.newest = std::max(store.newest, at);
   for (SourceState& source : service.sources) {
-    source.delivered.reset();
-    source.silent_since = std::max(source.registered, at);
+    source.forget(std::max(source.registered, at));
+    source.brought.clear();  // No selector of the new epoch sees them, so there is nothing to end.
   }
   for (Series* s : service.series) {
     if (!s->counter) continue;

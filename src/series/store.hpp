@@ -87,10 +87,11 @@ class Store {
   void remove_service(const ServiceKey& service);  ///< with its series, sources and epochs
 
   /// Commits `batch` at `batch.at`. Samples of a probe that began before the current epoch's start are kept in the epoch
-  /// before (stamped just before this one's start). An `unobserved` batch commits nothing and makes its source silent
-  /// at once: it said itself that it cannot look.
+  /// before (stamped just before this one's start). An `unobserved` batch makes its source silent at once, because it said itself that it
+  /// cannot look; of its samples only those among `Source::always` are committed, and selectors of nothing else stay live.
+  /// What the whole delivery before brought and this one does not ends here, for a source with `Source::always`.
   /// A sample not newer than its series' last one is dropped and counted.
-  /// @return the series that got a sample, for finding the rules that it touches; valid until the store next changes
+  /// @return the series that got a sample or ended, for finding the rules that it touches; valid until the store next changes
   std::vector<const Labels*> commit(const Batch& batch);
 
   /// Appends one point to one series outside any check: recorded values, conformance tests. NaN with the staleness bit pattern ends a

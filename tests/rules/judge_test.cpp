@@ -244,6 +244,63 @@ TEST_F(JudgeTest, ACheckThatCannotLookBlindsItsRulesAtOnce) {
   EXPECT_THAT(status().detail, HasSubstr("no file handles"));
 }
 
+TEST_F(JudgeTest, ARuleOnUpFiresWhileTheScrapedMetricsAreBlind) {
+  judge_.set_rules(read("groups: [{name: g, rules: [{alert: Down, expr: up == 0}, {alert: Slow, expr: latency > 5}, "
+                        "{alert: Probe, expr: probe > 0}]}]"),
+                   t0);
+  judge_.set_service(kShop, {{kShop, "c", {}, 10s, {"up"}}, {kShop, "h", {"probe"}, 1h}}, t0);
+  const auto probe = [&](Instant at, double value) {
+    Sample probed = sample("probe", value);
+    probed.labels.set("check", "h");
+    return push(at, {probed}, kShop, "h");
+  };
+  probe(t0 + 1s, 0);
+  judge_.on_due(t0 + 1s);
+  ASSERT_THAT(told(push(t0 + 2s, {sample("up", 1), sample("latency", 1)})), UnorderedElementsAre("Down ok", "Slow ok"));
+  const auto fail = [&](Instant at) {
+    Batch batch;
+    batch.service = kShop;
+    batch.check = "c";
+    batch.began = batch.at = at;
+    batch.samples = {sample("up", 0)};
+    batch.unobserved = "connection refused";
+    return judge_.on_batch(batch);
+  };
+
+  EXPECT_THAT(told(fail(t0 + 3s)), UnorderedElementsAre("Down firing", "Down breached", "Slow blind"));
+  EXPECT_THAT(told(fail(t0 + 4s)), IsEmpty());
+  EXPECT_THAT(told(probe(t0 + 5s, 1)), ElementsAre("Probe firing", "Probe breached"))
+      << "a target that is down says nothing of other checks";
+  EXPECT_THAT(told(push(t0 + 6s, {sample("up", 1)})), UnorderedElementsAre("Down inactive", "Down ok", "Slow ok"))
+      << "that latency is no longer scraped is a fact";
+}
+
+TEST_F(JudgeTest, QuantilesOfScrapedBucketsCompareWithTheReleaseBefore) {
+  judge_.set_rules(alert("histogram_quantile(0.9, sum by (service, environment, le) (rate(d_bucket[20s]))) "
+                         "> 2 * histogram_quantile(0.9, sum by (service, environment, le) (rate(d_bucket[20s] offset 1m)))"),
+                   t0);
+  judge_.set_service(kShop, {{kShop, "c", {}, 1h, {"up"}}}, t0);
+  const auto scrape = [&](Instant at, double fast, double all) {
+    const auto bucket = [&](const std::string& le, double value) {
+      Sample s = sample("d_bucket", value);
+      s.labels.set("le", le);
+      return s;
+    };
+    return push(at, {sample("up", 1), bucket("0.1", fast), bucket("1", all), bucket("+Inf", all)});
+  };
+  judge_.begin_epoch(kShop, t0);
+  for (int i = 0; i < 6; ++i) scrape(t0 + i * 10s, 100.0 * i, 100.0 * i);  // v1: all within 0.1 s
+  judge_.begin_epoch(kShop, t0 + 60s);
+
+  std::vector<std::string> out;
+  for (int i = 0; i < 4; ++i) {
+    for (const std::string& what : told(scrape(t0 + 61s + i * 10s, 0, 50.0 * i))) out.push_back(std::to_string(i) + ": " + what);
+  }
+
+  // v2's first scrape makes no rate; with two of them 0.9 s stands against v1's 0.09 s one minute before.
+  EXPECT_THAT(out, ElementsAre("0: A ok", "1: A firing", "1: A breached"));
+}
+
 TEST_F(JudgeTest, OnlyRulesThatABatchCanFeedAreRun) {
   judge_.set_rules(read("groups: [{name: g, rules: [{alert: X, expr: 'x{check=\"c\"} > 5'}, {alert: Y, expr: y > 5}, {alert: O, expr: "
                         "'x{check=\"d\"} > 5'},"

@@ -293,6 +293,137 @@ TEST(Liveness, ANewEpochAGapAndARemovedCheckMeanThatOldDeliveriesDoNotCount) {
   EXPECT_FALSE(store.liveness(named("probe_success"), t0 + 3s, nullptr).fed);
 }
 
+Source scrape(std::string check = "health") { return {kShop, std::move(check), {}, 5s, {"up", "scrape_duration_seconds"}}; }
+
+/// A batch with one sample of 1 for each name; unobserved where there is a reason.
+Batch scraped(Instant at, const std::vector<std::string>& metrics, const std::string& unobserved = "",
+              const std::string& check = "health") {
+  Batch b;
+  b.service = kShop;
+  b.check = check;
+  b.began = b.at = at;
+  b.unobserved = unobserved;
+  for (const std::string& metric : metrics) {
+    Labels labels = labels_of(kShop, metric);
+    labels.set("check", check);
+    b.samples.push_back({labels, 1, false});
+  }
+  return b;
+}
+
+TEST(Always, WhatAFailedScrapeKnowsIsCommittedAndStaysLiveWhileTheRestIsBlindAtOnce) {
+  Store store;
+  store.register_source(scrape(), t0);
+  store.commit(scraped(t0, {"up", "requests"}));
+
+  const auto touched = store.commit(scraped(t0 + 1s, {"up", "requests"}, "connection refused"));
+
+  ASSERT_THAT(touched, SizeIs(1)) << "only `up` is among what comes always";
+  EXPECT_EQ(touched[0]->name(), "up");
+  EXPECT_THAT(seen(store, "requests", t0 + 1s), SizeIs(1));
+  EXPECT_FALSE(store.liveness(named("up"), t0 + 1s, nullptr).blind);
+  EXPECT_TRUE(store.liveness(named("requests"), t0 + 1s, nullptr).blind);
+  EXPECT_THAT(store.liveness(named("requests"), t0 + 1s, nullptr).blind_reason, HasSubstr("connection refused"));
+}
+
+TEST(Always, ASelectorThatMayFindOtherMetricsTooGoesByTheLastWholeDelivery) {
+  Store store;
+  store.register_source(scrape(), t0);
+  store.commit(scraped(t0, {"up"}, "connection refused"));
+  const auto by_regex = [](std::string regex) {
+    return std::vector{Matcher::make("__name__", Matcher::Op::regex, std::move(regex)).value()};
+  };
+
+  EXPECT_FALSE(store.liveness(by_regex("up|scrape_duration_seconds"), t0, nullptr).blind);
+  EXPECT_TRUE(store.liveness(by_regex("up|requests"), t0, nullptr).blind);
+  EXPECT_TRUE(store.liveness(by_regex("up.*"), t0, nullptr).blind);
+  EXPECT_TRUE(store.liveness(std::vector{Matcher::make("check", Matcher::Op::equal, "health").value()}, t0, nullptr).blind);
+}
+
+TEST(Always, ItGoesStaleLikeAnythingElse) {
+  Store store;
+  store.register_source(scrape(), t0);
+  EXPECT_TRUE(store.liveness(named("up"), t0, nullptr).blind);
+  store.commit(scraped(t0, {"up"}, "connection refused"));
+
+  EXPECT_EQ(store.next_staleness(kShop, t0), t0 + 5s);
+  EXPECT_TRUE(store.liveness(named("up"), t0 + 5s, nullptr).blind);
+  store.commit(scraped(t0 + 6s, {"up"}, "connection refused"));
+  EXPECT_FALSE(store.liveness(named("up"), t0 + 6s, nullptr).blind);
+  store.commit(scraped(t0 + 7s, {}, "no file handles"));
+  EXPECT_TRUE(store.liveness(named("up"), t0 + 7s, nullptr).blind) << "it said that it knows nothing at all";
+  store.commit(scraped(t0 + 8s, {"up"}, "connection refused"));
+  store.begin_epoch(kShop, t0 + 9s);
+  EXPECT_TRUE(store.liveness(named("up"), t0 + 9s, nullptr).blind);
+}
+
+TEST(Always, AFailedScrapeThatBeganBeforeTheEpochSaysNothingOfTheNewOne) {
+  Store store;
+  store.register_source(scrape(), t0);
+  store.begin_epoch(kShop, t0 + 2s);
+  Batch batch = scraped(t0 + 3s, {"up"}, "connection refused");
+  batch.began = t0 + 1s;
+
+  store.commit(batch);
+
+  EXPECT_TRUE(store.liveness(named("up"), t0 + 3s, nullptr).blind);
+  EXPECT_THAT(seen(store, "up", t0 + 3s), IsEmpty());
+}
+
+TEST(Always, AMetricThatAnotherCheckNamesAsItsOwnIsNotAScrapesUntilItDeliversIt) {
+  Store store;
+  store.register_source(scrape("app"), t0);
+  store.register_source({kShop, "health", {"probe_success"}, 1h}, t0);
+  store.commit(scraped(t0, {"probe_success"}));
+  store.commit(scraped(t0, {"up"}, "connection refused", "app"));
+
+  EXPECT_FALSE(store.liveness(named("probe_success"), t0, nullptr).blind);
+  EXPECT_THAT(store.feeders(named("probe_success"), kShop), ElementsAre("health"));
+  EXPECT_THAT(store.feeders(named("requests"), kShop), ElementsAre("app"));
+
+  store.commit(scraped(t0 + 1s, {"up", "probe_success"}, "", "app"));
+  store.commit(scraped(t0 + 2s, {"up"}, "connection refused", "app"));
+  EXPECT_TRUE(store.liveness(named("probe_success"), t0 + 2s, nullptr).blind) << "the scraped probe_success is not known any more";
+  EXPECT_THAT(store.feeders(named("probe_success"), kShop), ElementsAre("app", "health"));
+}
+
+TEST(Staleness, ASeriesThatAWholeScrapeNoLongerBringsEndsThere) {
+  Store store;
+  store.register_source(scrape(), t0);
+  store.commit(scraped(t0, {"up", "old"}));
+  store.commit(scraped(t0 + 1s, {"up"}, "connection refused"));
+  EXPECT_THAT(store.select_latest(named("old"), t0 + 1s, 5min, nullptr), SizeIs(1)) << "a failed scrape ends nothing";
+
+  const auto touched = store.commit(scraped(t0 + 2s, {"up", "new"}));
+
+  EXPECT_THAT(touched, SizeIs(3)) << "the ended one too: rules read that it ended";
+  EXPECT_THAT(store.select_latest(named("old"), t0 + 2s, 5min, nullptr), IsEmpty());
+  EXPECT_THAT(store.select_latest(named("old"), t0 + 1999ms, 5min, nullptr), SizeIs(1));
+  store.commit(scraped(t0 + 3s, {"up", "old"}));
+  EXPECT_THAT(store.select_latest(named("old"), t0 + 3s, 5min, nullptr), SizeIs(1)) << "it may come back";
+  EXPECT_THAT(store.select_latest(named("new"), t0 + 3s, 5min, nullptr), IsEmpty());
+}
+
+TEST(Staleness, ASeriesOfACheckThatDeliversBitByBitDoesNotEnd) {
+  Store store;
+  store.register_source(source_of({"a", "b"}), t0);
+  store.commit(scraped(t0, {"a", "b"}));
+
+  store.commit(scraped(t0 + 1s, {"a"}));
+
+  EXPECT_THAT(store.select_latest(named("b"), t0 + 1s, 5min, nullptr), SizeIs(1));
+}
+
+TEST(Staleness, AScrapedSeriesThatWasForgottenIsNotTouchedAgain) {
+  Store store(Limits{.retention = 1min});
+  store.register_source(scrape(), t0);
+  store.commit(scraped(t0, {"up", "old"}));
+  for (int i = 1; i <= 10; ++i) store.commit(scraped(t0 + i * 20s, {"up"}, "connection refused"));
+  ASSERT_EQ(store.series_count(), 1U);
+
+  EXPECT_THAT(store.commit(scraped(t0 + 5min, {"up"})), SizeIs(1));
+}
+
 TEST(Bounds, NewSeriesBeyondTheBoundAndOversizedOnesAreDroppedAndCounted) {
   Store store(Limits{.series_max = 2, .label_bytes_max = 200});
   store.append({{"__name__", "a"}}, {t0, 1});

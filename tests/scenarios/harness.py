@@ -9,6 +9,7 @@ import urllib.request
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "deploy", "demo"))
 sys.path.insert(0, os.path.join(HERE, "..", "support"))
+sys.path.insert(0, os.path.join(HERE, "..", "support"))
 
 from fleet import Fleet, NotInTime, free_port, wait_for  # noqa: E402,F401  (the tests import them from here)
 from servers import Alertmanager, Prometheus, Refused, targets, webhook  # noqa: E402,F401

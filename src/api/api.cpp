@@ -6,7 +6,9 @@
 
 #include "base/digest.hpp"
 #include "base/ids.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
+#include "io/clock.hpp"
 
 namespace rollbackd::api {
 
@@ -84,12 +86,21 @@ Result<record::HistoryFilter> filter_of(const ServerRequest& request) {
   return filter;
 }
 
-/// Equal-time comparison: how long it takes says nothing about where they differ.
-bool same_secret(std::string_view a, std::string_view b) {
-  if (a.size() != b.size()) return false;
-  unsigned char differs = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) differs = static_cast<unsigned char>(differs | (a[i] ^ b[i]));
-  return differs == 0;
+/// Who the caller is is known, but it is not enough.
+ServerResponse forbidden(const std::string& who, Role has, Role needed) {
+  const std::string role = to_string(needed);
+  ServerResponse response = failure(Error(Errc::refused, who + " may not do this")
+                                        .because("it needs the role " + role + ", and theirs is " + to_string(has))
+                                        .try_next("use a token that has it; an admin makes one: rollbackctl token create NAME --role " + role));
+  response.status = 403;
+  return response;
+}
+
+constexpr std::string_view kTokensPath = "/api/v1/tokens", kRevokePath = "/api/v1/tokens/revoke";
+
+/// What a POST to `path` needs.
+Role role_for(std::string_view path) {
+  return path == "/-/reload" || path.starts_with(kTokensPath) ? Role::admin : Role::operator_;
 }
 
 /// One change that may be asked for, with every field its body may have: texts, and flags that are true or false.
@@ -105,6 +116,8 @@ const std::vector<Change>& changes() {
       {"/api/v1/resume", {"service", "environment"}, {}},
       {"/api/v1/acknowledge", {"service", "environment"}, {}},
       {"/api/v1/mark", {"service", "environment", "release", "standing", "reason"}, {}},
+      {kTokensPath, {"name", "role"}, {}},
+      {kRevokePath, {"name"}, {}},
   };
   return all;
 }
@@ -148,37 +161,23 @@ ServerResponse command_response(const Result<engine::CommandAnswer>& result) {
 
 }  // namespace
 
-Result<Tokens> parse_tokens(std::string_view text_) {
-  Tokens tokens;
-  int line_number = 0;
-  for (const std::string& raw : split(text_, '\n')) {
-    ++line_number;
-    const std::string_view line = trim(raw);
-    if (line.empty() || line[0] == '#') continue;
-    const std::size_t colon = line.find(':');
-    const std::string name(line.substr(0, colon));
-    const std::string hash(colon == line.npos ? std::string_view{} : line.substr(colon + 1));
-    const bool hex = hash.size() == 64 && hash.find_first_not_of("0123456789abcdef") == hash.npos;
-    if (!is_name(name) || !hex)
-      return Error(Errc::invalid_config, "cannot read the token file")
-          .because("line " + std::to_string(line_number) + " is not NAME:SHA256HEX")
-          .try_next("make one with: printf %s SECRET | sha256sum");
-    tokens[hash] = name;
-  }
-  return tokens;
-}
-
 metrics::Standing standing_of(const engine::Engine& engine) {
   metrics::Standing out;
   for (auto& numbers : engine.numbers()) {
     metrics::Standing::Service service;
     service.key = numbers.service;
     service.ready = numbers.ready;
+    service.ready_word = numbers.ready_word;
+    service.deadline_standard = numbers.deadline_standard;
+    service.deadline_emergency = numbers.deadline_emergency;
+    service.incident_open = numbers.incident_open;
+    service.held = numbers.held;
+    service.suspended = numbers.suspended;
     service.live = numbers.live;
     service.releases = std::move(numbers.releases);
     service.blind_rules = numbers.blind_rules;
     for (auto& check : numbers.checks)
-      service.checks.push_back({check.name, check.type, check.ok, check.failed, check.unobserved, check.late});
+      service.checks.push_back({check.name, check.type, check.ok, check.failed, check.unobserved, check.late, check.healthy});
     out.services.push_back(std::move(service));
   }
   out.judge = engine.judge().counters();
@@ -187,6 +186,7 @@ metrics::Standing standing_of(const engine::Engine& engine) {
   out.outbox = engine.outbox_counters();
   out.history_dropped = engine.history().dropped();
   out.history_ok = engine.history().trouble().empty();
+  out.audit = engine.audit_counters();
   out.reloads_ok = engine.reloads_ok;
   out.reloads_failed = engine.reloads_failed;
   out.last_reload_ok = engine.last_reload_error.empty();
@@ -197,9 +197,10 @@ metrics::Standing standing_of(const engine::Engine& engine) {
 Api::Api(engine::Engine& engine, metrics::Exporter& exporter, Reload reload, Tokens tokens)
     : engine_(engine), exporter_(exporter), reload_(std::move(reload)), tokens_(std::move(tokens)) {}
 
-Result<std::string> Api::principal_of(const ServerRequest& request) const {
+Result<Api::Principal> Api::principal_of(const ServerRequest& request) const {
   if (request.peer) {
-    if (request.peer->uid == 0 || request.peer->uid == static_cast<int>(::geteuid())) return "uid:" + std::to_string(request.peer->uid);
+    if (request.peer->uid == 0 || request.peer->uid == static_cast<int>(::geteuid()))
+      return Principal{"uid:" + std::to_string(request.peer->uid), Role::admin};
     return Error(Errc::unauthorized, "this user may not change anything")
         .because("uid " + std::to_string(request.peer->uid) + " is neither root nor the daemon's own")
         .try_next("run the command as root");
@@ -210,9 +211,8 @@ Result<std::string> Api::principal_of(const ServerRequest& request) const {
     return Error(Errc::unauthorized, "a change over TCP needs a token")
         .because("there is no \"Authorization: Bearer ...\" header")
         .try_next("use the unix socket, or --token-file");
-  const std::string hash = sha256_hex(header->second.substr(kBearer.size()));
-  for (const auto& [known, name] : tokens_)
-    if (same_secret(known, hash)) return "token:" + name;
+  if (const Token* token = find_token(tokens_, std::string_view(header->second).substr(kBearer.size())))
+    return Principal{"token:" + token->name, token->role};
   return Error(Errc::unauthorized, "the token is not known");
 }
 
@@ -226,7 +226,9 @@ asio::awaitable<ServerResponse> Api::handle(ServerRequest request) {
   }
   auto principal = principal_of(request);
   if (!principal) co_return failure(principal.error());
-  co_return co_await mutate(std::move(request), std::move(*principal));
+  const Role needed = role_for(request.path);
+  if (principal->role < needed) co_return forbidden(principal->name, principal->role, needed);
+  co_return co_await mutate(std::move(request), std::move(principal->name));
 }
 
 asio::awaitable<ServerResponse> Api::read(ServerRequest request) {
@@ -243,6 +245,12 @@ asio::awaitable<ServerResponse> Api::read(ServerRequest request) {
   if (path == "/api/v1/services") {
     if (selector.name.empty()) co_return json(engine_.status()["services"]);
     co_return answer(engine_.service(selector));
+  }
+  if (path == kTokensPath) {  // Who may change what is not for everybody's eyes.
+    const auto principal = principal_of(request);
+    if (!principal) co_return failure(principal.error());
+    if (principal->role < Role::admin) co_return forbidden(principal->name, principal->role, Role::admin);
+    co_return json(Json::object().set("tokens", tokens_json(tokens_)));
   }
   if (path == "/api/v1/releases") co_return answer(engine_.releases(selector));
   if (path == "/api/v1/explain") co_return answer(engine_.explain(selector));
@@ -275,6 +283,7 @@ asio::awaitable<ServerResponse> Api::mutate(ServerRequest request, std::string p
   if (change == changes().end()) co_return failure(Error(Errc::not_found, "there is nothing to change at " + printable(cut(path, 128))));
   auto body = body_of(request, *change);
   if (!body) co_return failure(body.error());
+  if (path.starts_with(kTokensPath)) co_return co_await change_tokens(std::move(request), std::move(*body));
   const Json& b = *body;
   const engine::ServiceSelector selector{b["service"].string_or(""), b["environment"].string_or("")};
   const std::string reason = b["reason"].string_or("");
@@ -321,6 +330,41 @@ asio::awaitable<ServerResponse> Api::mutate(ServerRequest request, std::string p
   if (!standing) co_return failure(Error(Errc::invalid_argument, "standing must be candidate, good, bad, revoked or unknown"));
   auto done = engine_.mark(selector, b["release"].string_or(""), *standing, reason, principal);
   co_return co_await once_on_disk(std::move(done), selector);
+}
+
+/// Creates or revokes a token: the file first, then it is in force. The secret is in this one answer and nowhere else.
+asio::awaitable<ServerResponse> Api::change_tokens(ServerRequest request, Json body) {
+  const std::string name = body["name"].string_or("");
+  const std::string file = engine_.settings().token_file;
+  const bool revokes = request.path == kRevokePath;
+  const auto role = role_from(body["role"].string_or(""));
+  if (!is_name(name)) co_return failure(Error(Errc::invalid_argument, "a token needs a name").because("[A-Za-z0-9][A-Za-z0-9._-]{0,63}"));
+  if (!revokes && !role) co_return failure(Error(Errc::invalid_argument, "role must be viewer, operator or admin"));
+  if (file.empty()) co_return failure(Error(Errc::unavailable, "there is no token file").try_next("set token_file in the configuration"));
+  if (changing_tokens_) co_return failure(Error(Errc::conflict, "the tokens are being changed right now").try_next("ask again"));
+  Result<std::string> secret = revokes ? Result<std::string>(std::string()) : new_secret();
+  if (!secret) co_return failure(secret.error());
+  Token token{name, role.value_or(Role::viewer), format_rfc3339(io::Clock::wall_now())};
+  std::function<Result<Tokens>()> work;
+  if (revokes) {
+    work = [file, name] { return remove_token(file, name); };
+  } else {
+    work = [file, token, hash = sha256_hex(*secret)] { return add_token(file, token, hash); };
+  }
+  changing_tokens_ = true;
+  auto changed = co_await files_.run(std::move(work));
+  changing_tokens_ = false;
+  if (!changed) co_return failure(changed.error());
+  tokens_ = std::move(*changed);
+  log::info(revokes ? "a token was revoked" : "a token was created", {{"name", name}});
+  Json answer_ = Json::object().set("name", name);
+  if (revokes) {
+    answer_.set("message", "token " + name + " is revoked");
+  } else {
+    answer_.set("role", to_string(token.role)).set("created", token.created).set("token", *secret);
+    answer_.set("message", "token " + name + " is in force; its secret is shown this once");
+  }
+  co_return json(answer_);
 }
 
 /// Answers a change once it would survive our end: who was told "suspended" relies on it.

@@ -20,6 +20,7 @@
 #include "io/clock.hpp"
 #include "io/worker.hpp"
 #include "notify/outbox.hpp"
+#include "record/audit.hpp"
 #include "record/history.hpp"
 #include "record/state_file.hpp"
 #include "rules/judge.hpp"
@@ -85,17 +86,24 @@ class Engine {
   boost::asio::awaitable<Result<Json>> decisions(record::HistoryFilter filter);
   boost::asio::awaitable<Result<Json>> deployments(record::HistoryFilter filter);
   boost::asio::awaitable<Result<Json>> operation(std::string id);
+  boost::asio::awaitable<Result<Json>> stats(record::HistoryFilter filter);
+  boost::asio::awaitable<Result<Json>> audit_entries(record::AuditFilter filter);
+  /// Notes a change, or an attempt at one, in the audit log; what rollbackd does by itself is noted by the engine. Never blocks.
+  void audit(record::AuditEntry entry);
 
   // ---- Plain numbers for the metrics room ----
   struct ServiceNumbers {
     ServiceKey service;
     bool ready = false;
-    std::string ready_reason;
+    std::string ready_reason, ready_word;  ///< for people; for a label: empty when ready, else one of a few fixed words
+    Duration deadline_standard{}, deadline_emergency{};
+    bool incident_open = false, held = false, suspended = false;
     std::vector<std::pair<std::string, std::string>> releases;  ///< id, standing
     std::string live;
     struct Check {
       std::string name, type;
       std::uint64_t ok = 0, failed = 0, unobserved = 0, late = 0;
+      std::optional<bool> healthy{};  ///< nothing when it has no opinion or is blind
     };
     std::vector<Check> checks;
     int blind_rules = 0;
@@ -105,6 +113,7 @@ class Engine {
   const notify::OutboxCounters& outbox_counters() const { return outbox_->counters(); }
   const record::History& history() const { return *history_; }
   record::History& history() { return *history_; }
+  record::AuditCounters audit_counters() const { return audit_ ? audit_->counters() : record::AuditCounters{}; }
   const config::Settings& settings() const { return settings_; }
   double reactor_lag_seconds() const { return reactor_lag_seconds_; }
   bool started() const { return started_; }
@@ -134,6 +143,7 @@ class Engine {
   io::Worker writer_{1}, steps_{1}, bulk_{1};
   std::optional<record::DirectoryLock> lock_;
   std::unique_ptr<record::History> history_;
+  std::unique_ptr<record::AuditLog> audit_;  ///< from start() on
   std::unique_ptr<notify::Outbox> outbox_;
   rules::Judge judge_;
   rules::Groups groups_;

@@ -199,6 +199,11 @@ void Service::on_process(ProcessEvent event) {
 }
 
 void Service::on_batch_health(const Batch& batch) {
+  if (batch.healthy && batch.unobserved.empty()) {
+    opinions_[batch.check] = *batch.healthy;
+  } else {
+    opinions_.erase(batch.check);
+  }
   if (!batch.healthy || !incident_) return;
   const auto* settings = [&]() -> const config::CheckSettings* {
     for (const auto& check : settings_.checks)
@@ -228,23 +233,32 @@ void Service::deliver(Event event) {
   engine_.arm_due();
 }
 
-std::pair<bool, std::string> Service::ready() const {
-  if (!incident_) return {false, trouble_.empty() ? "not started" : trouble_};
-  if (!trouble_.empty()) return {false, trouble_};
-  if (!link_trouble_.empty()) return {false, link_trouble_};
-  if (!incident_->state_trusted()) return {false, "the state file cannot be written or read"};
-  if (settings_.automation == config::Automation::off) return {false, "automation is off"};
-  if (settings_.automation == config::Automation::observe) return {false, "automation is observe: it would only tell"};
-  if (incident_->state().suspension) return {false, "suspended: " + incident_->state().suspension->reason};
+Service::Ready Service::readiness() const {
+  if (!incident_) return {false, "not_started", trouble_.empty() ? "not started" : trouble_};
+  if (!trouble_.empty()) return {false, "trouble", trouble_};
+  if (!link_trouble_.empty()) return {false, "link", link_trouble_};
+  if (!incident_->state_trusted()) return {false, "state_file", "the state file cannot be written or read"};
+  if (settings_.automation == config::Automation::off) return {false, "automation_off", "automation is off"};
+  if (settings_.automation == config::Automation::observe) return {false, "observe", "automation is observe: it would only tell"};
+  if (incident_->state().suspension) return {false, "suspended", "suspended: " + incident_->state().suspension->reason};
   const auto choice = ledger::choose_target(incident_->state(), {});
-  if (!choice.target) return {false, "no good release to go back to"};
-  if (!armed_ || armed_->release != choice.target->id) return {false, "release " + choice.target->id + " is not armed yet"};
-  if (!armed_->intact) return {false, "release " + choice.target->id + ": " + armed_->why};
+  if (!choice.target) return {false, "no_target", "no good release to go back to"};
+  if (!armed_ || armed_->release != choice.target->id) return {false, "not_armed", "release " + choice.target->id + " is not armed yet"};
+  if (!armed_->intact) return {false, "target_changed", "release " + choice.target->id + ": " + armed_->why};
   const auto view = incident_->view(engine_.clock_.now());
   if (view.phase == "held" && incident_->state().incident && incident_->state().incident->acted)
-    return {false, "held: this incident has had its rollback; `rollbackctl acknowledge` closes it"};
-  if (!view.blind_rules.empty()) return {true, "to " + choice.target->id + "; blind: " + view.blind_rules.front()};
-  return {true, "to " + choice.target->id};
+    return {false, "held", "held: this incident has had its rollback; `rollbackctl acknowledge` closes it"};
+  if (!view.blind_rules.empty()) return {true, "", "to " + choice.target->id + "; blind: " + view.blind_rules.front()};
+  return {true, "", "to " + choice.target->id};
+}
+
+std::optional<bool> Service::opinion(const checks::Check& check) const {
+  const Source source = check.source();
+  const auto said = opinions_.find(source.check);
+  if (said == opinions_.end()) return std::nullopt;
+  const auto last = engine_.judge_.store().last_delivery(key(), source.check);
+  if (!last || engine_.clock_.now() - *last > source.staleness) return std::nullopt;
+  return said->second;
 }
 
 checks::VerifyContext Service::verify_context(const std::string& release) const {

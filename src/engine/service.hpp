@@ -4,6 +4,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -75,7 +76,17 @@ class Service : public std::enable_shared_from_this<Service> {
   Health& health() { return health_; }
   std::size_t health_checks() const;
   /// Whether a rollback could act now, and why not.
-  std::pair<bool, std::string> ready() const;
+  struct Ready {
+    bool ready = false;
+    std::string word, why;  ///< for a label: empty when ready, else one of a few fixed words; for people
+  };
+  Ready readiness() const;
+  std::pair<bool, std::string> ready() const {
+    Ready r = readiness();
+    return {r.ready, std::move(r.why)};
+  }
+  /// What the check last said of the service's health, if it has an opinion and still speaks.
+  std::optional<bool> opinion(const checks::Check& check) const;
   /// The check asked on behalf of others' second opinions: the first http check, else the process.
   std::shared_ptr<checks::Check> canary() const;
   std::shared_ptr<checks::Check> check(const std::string& name) const;
@@ -113,6 +124,7 @@ class Service : public std::enable_shared_from_this<Service> {
   boost::asio::awaitable<rollback::VerificationVerdict> verify(std::string release, Duration deadline, Instant switched);
   // recover.cpp
   boost::asio::awaitable<void> recover(record::StateRead read, Result<World> world);
+  void operation_ended(const record::OperationRow& row);
   boost::asio::awaitable<void> close_unfinished(OperationRecord last, OperationStatus status, std::string note);
   checks::VerifyContext verify_context(const std::string& release) const;
 
@@ -140,6 +152,7 @@ class Service : public std::enable_shared_from_this<Service> {
   std::string link_trouble_;
   std::optional<Instant> began_with_;  ///< when the link of an outside deployment was changed, where that was seen later
   Health health_;
+  std::map<std::string, bool> opinions_;  ///< of each check that has one, from its last batch
   Timing timing_;
   std::deque<Decision> recent_;  ///< at most kRecentMax
   static constexpr std::size_t kRecentMax = 20;

@@ -160,11 +160,20 @@ std::vector<Engine::ServiceNumbers> Engine::numbers() const {
   for (const auto& [key, service] : services_) {
     ServiceNumbers n;
     n.service = key;
-    std::tie(n.ready, n.ready_reason) = service->ready();
+    const Service::Ready ready = service->readiness();
+    n.ready = ready.ready;
+    n.ready_reason = ready.why;
+    n.ready_word = ready.word;
+    n.deadline_standard = service->settings().policy.deadline_standard;
+    n.deadline_emergency = service->settings().policy.deadline_emergency;
     if (service->running()) {
+      const auto view = service->incident().view(clock_.now());
+      n.incident_open = service->incident().state().incident.has_value();
+      n.held = view.phase == "held";
+      n.suspended = service->incident().state().suspension.has_value();
       n.live = service->incident().state().epoch.release;
       for (const auto& entry : service->incident().state().ledger) n.releases.emplace_back(entry.release.id, to_string(entry.standing));
-      n.blind_rules = static_cast<int>(service->incident().view(clock_.now()).blind_rules.size());
+      n.blind_rules = static_cast<int>(view.blind_rules.size());
     }
     for (const auto& check : service->checks()) {
       const std::string name = check->source().check;
@@ -172,7 +181,7 @@ std::vector<Engine::ServiceNumbers> Engine::numbers() const {
       for (const auto& settings : service->settings().checks)
         if (settings.name == name) type = config::to_string(settings.type);
       const auto& c = check->counters();
-      n.checks.push_back({name, type, c.ok, c.failed, c.unobserved, c.late});
+      n.checks.push_back({name, type, c.ok, c.failed, c.unobserved, c.late, service->opinion(*check)});
     }
     out.push_back(std::move(n));
   }

@@ -1,7 +1,5 @@
 #include "metrics/exporter.hpp"
 
-#include <prometheus/counter.h>
-#include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
@@ -47,124 +45,168 @@ class Family {
 const prometheus::Histogram::BucketBoundaries kOperationSeconds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
 const prometheus::Histogram::BucketBoundaries kDetectionSeconds{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 15, 60};
 
+/// What happened so often, by label set. Counts only grow.
+using Counts = std::map<LabelList, double>;
+
+LabelList labels_of(const ServiceKey& service) { return {{"service", service.name}, {"environment", service.environment}}; }
+
+LabelList with(LabelList labels, std::initializer_list<std::pair<std::string, std::string>> more) {
+  labels.insert(labels.end(), more.begin(), more.end());
+  return labels;
+}
+
+LabelList operation_labels(const ServiceKey& service, OperationKind kind, Trigger trigger, OperationStatus status) {
+  return with(labels_of(service), {{"kind", to_string(kind)}, {"trigger", to_string(trigger)}, {"status", to_string(status)}});
+}
+
+/// `counts`, and 0 for every label set of `expected` that has not happened: a rate over it then has a beginning.
+void counters_into(std::vector<MetricFamily>& all, const char* name, const char* help, Counts counts,
+                   const std::vector<LabelList>& expected) {
+  for (const LabelList& labels : expected) counts.emplace(labels, 0);
+  Family family(name, help, MetricType::Counter);
+  for (const auto& [labels, n] : counts) family.add(labels, n);
+  std::move(family).into(all);
+}
+
+double seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
+
 }  // namespace
 
 struct Exporter::Impl {
   prometheus::Registry registry;
-  prometheus::Family<prometheus::Counter>& operations = prometheus::BuildCounter()
-                                                            .Name("rollbackd_operations_total")
-                                                            .Help("Operations that ended, by kind, trigger and status.")
-                                                            .Register(registry);
-  prometheus::Family<prometheus::Histogram>& durations = prometheus::BuildHistogram()
-                                                             .Name("rollbackd_operation_duration_seconds")
-                                                             .Help("How long operations took, by phase; phase total is the whole.")
-                                                             .Register(registry);
+  prometheus::Family<prometheus::Histogram>& durations =
+      prometheus::BuildHistogram()
+          .Name("rollbackd_operation_duration_seconds")
+          .Help("How long operations took, by phase: preflight, switch, restart, verify, and total for the whole.")
+          .Register(registry);
   prometheus::Histogram& detection = prometheus::BuildHistogram()
                                          .Name("rollbackd_detection_seconds")
                                          .Help("From the commit of the failing sample to the beginning of the second opinion.")
                                          .Register(registry)
                                          .Add({}, kDetectionSeconds);
-  prometheus::Family<prometheus::Counter>& decisions =
-      prometheus::BuildCounter().Name("rollbackd_decisions_total").Help("Decisions, by kind.").Register(registry);
-  prometheus::Family<prometheus::Counter>& refusals = prometheus::BuildCounter()
-                                                          .Name("rollbackd_guard_refusals_total")
-                                                          .Help("Decisions in which a guard said no and was not passed over.")
-                                                          .Register(registry);
-  prometheus::Family<prometheus::Counter>& tests =
-      prometheus::BuildCounter().Name("rollbackd_verification_tests_total").Help("Verification tests run, by result.").Register(registry);
+  Counts operations, decisions, refusals, tests;
   /// Rollbacks by environment: how many ended, how many of them succeeded.
   std::map<std::string, std::pair<double, double>> rollbacks;
+  struct Last {
+    OperationStatus status = OperationStatus::unknown;
+    Instant ended;
+    Duration took{};
+  };
+  std::map<std::pair<ServiceKey, OperationKind>, Last> last;
 
   void count(const ServiceKey& service, OperationKind kind, Trigger trigger, OperationStatus status, double n) {
-    operations
-        .Add({{"service", service.name},
-              {"environment", service.environment},
-              {"kind", to_string(kind)},
-              {"trigger", to_string(trigger)},
-              {"status", to_string(status)}})
-        .Increment(n);
+    operations[operation_labels(service, kind, trigger, status)] += n;
     if (kind != OperationKind::rollback || !is_terminal(status)) return;
     auto& [ended, succeeded] = rollbacks[service.environment];
     ended += n;
     if (status == OperationStatus::succeeded) succeeded += n;
   }
+  void remember(const record::OperationRow& row) {
+    if (row.ended) last[{row.request.service, row.request.kind}] = {row.status, *row.ended, *row.ended - row.begun};
+  }
 };
 
-Exporter::Exporter() : impl_(std::make_unique<Impl>()) {
-  // Every decision and result exists from the start, so that a rate over them has a beginning.
-  for (const DecisionKind kind : {DecisionKind::none, DecisionKind::notify, DecisionKind::hold, DecisionKind::rollback})
-    impl_->decisions.Add({{"decision", to_string(kind)}});
-  for (const char* result : {"passed", "failed"}) impl_->tests.Add({{"result", result}});
-}
+Exporter::Exporter() : impl_(std::make_unique<Impl>()) {}
 Exporter::~Exporter() = default;
 
-void Exporter::seed(const std::vector<record::OperationTotal>& totals) {
+void Exporter::seed(const std::vector<record::OperationTotal>& totals, const std::vector<record::OperationRow>& last) {
   for (const auto& total : totals) {
     if (!is_terminal(total.status)) continue;
     impl_->count(total.service, total.kind, total.trigger, total.status, static_cast<double>(total.count));
   }
+  for (const auto& row : last) impl_->remember(row);
 }
 
 void Exporter::operation_ended(const record::OperationRow& row) {
   impl_->count(row.request.service, row.request.kind, row.request.trigger, row.status, 1);
+  impl_->remember(row);
   const auto observe = [&](const std::string& phase, Duration took) {
-    impl_->durations.Add({{"phase", phase}, {"kind", to_string(row.request.kind)}}, kOperationSeconds)
-        .Observe(std::chrono::duration<double>(took).count());
+    impl_->durations.Add({{"phase", phase}, {"kind", to_string(row.request.kind)}}, kOperationSeconds).Observe(seconds(took));
   };
   for (const auto& [phase, took] : row.phases) observe(phase, took);
   if (row.ended) observe("total", *row.ended - row.begun);
 }
 
 void Exporter::decided(const Decision& decision) {
-  impl_->decisions.Add({{"decision", to_string(decision.kind)}}).Increment();
+  ++impl_->decisions[with(labels_of(decision.service), {{"decision", to_string(decision.kind)}})];
   for (const auto& answer : decision.guards)
-    if (answer.asked && !answer.yes && !answer.passed_over) impl_->refusals.Add({{"guard", answer.guard}}).Increment();
+    if (answer.asked && !answer.yes && !answer.passed_over) ++impl_->refusals[with(labels_of(decision.service), {{"guard", answer.guard}})];
 }
 
-void Exporter::detected(const ServiceKey&, Duration took) { impl_->detection.Observe(std::chrono::duration<double>(took).count()); }
+void Exporter::detected(const ServiceKey&, Duration took) { impl_->detection.Observe(seconds(took)); }
 
-void Exporter::tested(const ServiceKey&, bool passed) { impl_->tests.Add({{"result", passed ? "passed" : "failed"}}).Increment(); }
+void Exporter::tested(const ServiceKey& service, bool passed) {
+  ++impl_->tests[with(labels_of(service), {{"result", passed ? "passed" : "failed"}})];
+}
 
 std::string Exporter::text(const Standing& standing) const {
   std::vector<MetricFamily> all = impl_->registry.Collect();
   const auto number = [](auto n) { return static_cast<double>(n); };
 
+  // What can happen to a service that stands exists from the start. Only what people alert on: every status of every kind would be too
+  // much.
+  std::vector<LabelList> operations, decisions, tests;
+  for (const auto& service : standing.services) {
+    for (const OperationStatus status :
+         {OperationStatus::succeeded, OperationStatus::unverified, OperationStatus::failed, OperationStatus::unknown}) {
+      operations.push_back(operation_labels(service.key, OperationKind::rollback, Trigger::automatic, status));
+      operations.push_back(operation_labels(service.key, OperationKind::rollback, Trigger::manual, status));
+      operations.push_back(operation_labels(service.key, OperationKind::deploy, Trigger::manual, status));
+    }
+    for (const DecisionKind kind : {DecisionKind::none, DecisionKind::notify, DecisionKind::hold, DecisionKind::rollback})
+      decisions.push_back(with(labels_of(service.key), {{"decision", to_string(kind)}}));
+    for (const char* result : {"passed", "failed"}) tests.push_back(with(labels_of(service.key), {{"result", result}}));
+  }
+  counters_into(all, "rollbackd_operations_total", "Operations that ended, by kind, trigger and status.", impl_->operations, operations);
+  counters_into(all, "rollbackd_decisions_total", "Decisions, by kind.", impl_->decisions, decisions);
+  counters_into(all, "rollbackd_guard_refusals_total", "Decisions in which a guard said no and was not passed over.", impl_->refusals, {});
+  counters_into(all, "rollbackd_verification_tests_total", "Verification tests run, by result.", impl_->tests, tests);
+
   Family ratio("rollbackd_rollback_success_ratio", "Share of ended rollbacks that succeeded, since the history began.", MetricType::Gauge);
   for (const auto& [environment, counts] : impl_->rollbacks)
     if (counts.first > 0) ratio.add({{"environment", environment}}, counts.second / counts.first);
-  Family ready("rollbackd_rollback_ready", "1 when a rollback of the service could act now; `rollbackctl ready` says why not.",
-               MetricType::Gauge);
+  Family last_duration("rollbackd_last_operation_duration_seconds", "How long the last operation of the kind took.", MetricType::Gauge);
+  Family last_at("rollbackd_last_operation_timestamp_seconds", "When the last operation of the kind ended, with how it ended.",
+                 MetricType::Gauge);
+  for (const auto& [key, last] : impl_->last) {
+    const LabelList labels = with(labels_of(key.first), {{"kind", to_string(key.second)}});
+    last_duration.add(labels, seconds(last.took));
+    last_at.add(with(labels, {{"status", to_string(last.status)}}), last.ended.seconds());
+  }
+  Family deadline("rollbackd_operation_deadline_seconds", "How long an operation may take by the service's policy.", MetricType::Gauge);
+  Family incident("rollbackd_incident_open", "1 while the service has an open incident.", MetricType::Gauge);
+  Family held("rollbackd_held", "1 while the service's incident waits for a person.", MetricType::Gauge);
+  Family suspended("rollbackd_suspended", "1 while a person has told rollbackd not to act on the service.", MetricType::Gauge);
+  Family healthy("rollbackd_check_healthy", "What a check last said of its service's health; absent when it has no opinion or is blind.",
+                 MetricType::Gauge);
+  Family ready("rollbackd_rollback_ready", "1 when a rollback of the service could act now; reason says why not.", MetricType::Gauge);
   Family info("rollbackd_release_info", "Releases in the ledger with their standing; live is 1 for the one that runs.", MetricType::Gauge);
   Family blind("rollbackd_blind_rules", "Rules that cannot be judged because a source is silent.", MetricType::Gauge);
   Family checks("rollbackd_checks_total", "Runs of checks, by type and result.", MetricType::Counter);
   for (const auto& service : standing.services) {
-    const LabelList key{{"service", service.key.name}, {"environment", service.key.environment}};
-    ready.add(key, service.ready ? 1 : 0);
+    const LabelList key = labels_of(service.key);
+    ready.add(with(key, {{"reason", service.ready_word}}), service.ready ? 1 : 0);
+    deadline.add(with(key, {{"mode", to_string(Mode::standard)}}), seconds(service.deadline_standard));
+    deadline.add(with(key, {{"mode", to_string(Mode::emergency)}}), seconds(service.deadline_emergency));
+    incident.add(key, service.incident_open ? 1 : 0);
+    held.add(key, service.held ? 1 : 0);
+    suspended.add(key, service.suspended ? 1 : 0);
     blind.add(key, service.blind_rules);
-    for (const auto& [release, state] : service.releases) {
-      LabelList labels = key;
-      labels.emplace_back("release", release);
-      labels.emplace_back("standing", state);
-      labels.emplace_back("live", release == service.live ? "1" : "0");
-      info.add(labels, 1);
-    }
+    for (const auto& [release, state] : service.releases)
+      info.add(with(key, {{"release", release}, {"standing", state}, {"live", release == service.live ? "1" : "0"}}), 1);
     for (const auto& check : service.checks) {
-      const auto result = [&](const char* name, std::uint64_t n) {
-        LabelList labels = key;
-        labels.emplace_back("check", check.name);
-        labels.emplace_back("type", check.type);
-        labels.emplace_back("result", name);
-        checks.add(labels, number(n));
-      };
-      result("ok", check.ok);
-      result("failed", check.failed);
-      result("unobserved", check.unobserved);
-      result("late", check.late);
+      const LabelList of_check = with(key, {{"check", check.name}, {"type", check.type}});
+      if (check.healthy) healthy.add(of_check, *check.healthy ? 1 : 0);
+      checks.add(with(of_check, {{"result", "ok"}}), number(check.ok));
+      checks.add(with(of_check, {{"result", "failed"}}), number(check.failed));
+      checks.add(with(of_check, {{"result", "unobserved"}}), number(check.unobserved));
+      checks.add(with(of_check, {{"result", "late"}}), number(check.late));
     }
   }
   const auto one = [&](const char* name, const char* help, MetricType type, double value) {
     std::move(Family(name, help, type).add({}, value)).into(all);
   };
+  for (Family* family : {&last_duration, &last_at, &deadline, &incident, &held, &suspended, &healthy}) std::move(*family).into(all);
   std::move(ratio).into(all);
   std::move(ready).into(all);
   std::move(info).into(all);
@@ -190,6 +232,10 @@ std::string Exporter::text(const Standing& standing) const {
   one("rollbackd_history_ok", "1 when the history is on disk.", MetricType::Gauge, standing.history_ok ? 1 : 0);
   one("rollbackd_history_rows_dropped_total", "History rows dropped because the queue was full.", MetricType::Counter,
       number(standing.history_dropped));
+  one("rollbackd_audit_ok", "1 while audit entries reach the disk.", MetricType::Gauge, standing.audit.ok ? 1 : 0);
+  one("rollbackd_audit_entries_total", "Audit entries written.", MetricType::Counter, number(standing.audit.entries));
+  one("rollbackd_audit_entries_lost_total", "Audit entries lost because the disk took none for too long.", MetricType::Counter,
+      number(standing.audit.lost));
   one("rollbackd_config_last_reload_successful", "1 when the last reload of the configuration was taken.", MetricType::Gauge,
       standing.last_reload_ok ? 1 : 0);
   Family reloads("rollbackd_config_reloads_total", "Reloads of the configuration, by result.", MetricType::Counter);

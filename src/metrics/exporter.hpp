@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/time.hpp"
 #include "model/decision.hpp"
 #include "notify/outbox.hpp"
+#include "record/audit.hpp"
 #include "record/history.hpp"
 #include "rules/judge.hpp"
 
@@ -20,10 +22,14 @@ struct Standing {
   struct Check {
     std::string name, type;
     std::uint64_t ok = 0, failed = 0, unobserved = 0, late = 0;
+    std::optional<bool> healthy{};  ///< nothing when it has no opinion or is blind
   };
   struct Service {
     ServiceKey key;
     bool ready = false;
+    std::string ready_word;  ///< empty when ready, else one of a few fixed words
+    Duration deadline_standard{}, deadline_emergency{};
+    bool incident_open = false, held = false, suspended = false;
     std::string live;
     std::vector<std::pair<std::string, std::string>> releases;  ///< id, standing
     std::vector<Check> checks;
@@ -36,6 +42,7 @@ struct Standing {
   notify::OutboxCounters outbox;
   std::uint64_t history_dropped = 0;
   bool history_ok = true;
+  record::AuditCounters audit;
   std::uint64_t reloads_ok = 0, reloads_failed = 0;
   bool last_reload_ok = true;
   double reactor_lag_seconds = 0;
@@ -46,8 +53,8 @@ class Exporter {
  public:
   Exporter();
   ~Exporter();
-  /// Totals of operations from the history, so that ratios survive a restart. Once, at start.
-  void seed(const std::vector<record::OperationTotal>& totals);
+  /// Totals of operations and the last one of each kind from the history, so that ratios and gauges survive a restart. Once, at start.
+  void seed(const std::vector<record::OperationTotal>& totals, const std::vector<record::OperationRow>& last = {});
   void operation_ended(const record::OperationRow& row);
   void decided(const Decision& decision);
   void detected(const ServiceKey& service, Duration took);

@@ -48,11 +48,16 @@ struct StepRow {
   Json to_json() const;
 };
 
+/// Which rows to read. Empty: any. Where a row has no such thing it is not asked: a deployment has neither status nor cause.
 struct HistoryFilter {
-  /// Empty: any. `status` is an operation's; `kind` an operation's kind, or the word of a decision. Where a row has no such thing it is not
-  /// asked.
-  std::string service, environment, status, kind;
-  int limit = 50;  ///< 1 to 1000
+  std::string service, environment;
+  std::string status;                   ///< of an operation
+  std::string kind;                     ///< of an operation; of a decision its word
+  std::string trigger, cause;           ///< of an operation
+  std::string release;                  ///< that was left or gone to; of a decision the live one or its target
+  std::string principal;                ///< of an operation
+  std::optional<Instant> since, until;  ///< by begin; both ends belong to it
+  int limit = 50;                       ///< 1 to 1000
 };
 
 /// Totals for the metrics that must survive a restart.
@@ -101,8 +106,12 @@ class History {
   void deployments(HistoryFilter filter, std::function<void(Result<std::vector<Json>>)> done);
   /// One operation with its steps and the decision that started it.
   void operation(std::string id, std::function<void(Result<Json>)> done);
+  /// Statistics over the filter's service, environment and `since` (record/stats.hpp), at most `rows_max` rows of each kind.
+  void stats(HistoryFilter filter, std::function<void(Result<Json>)> done);
   /// Blocking, at most 10 s; for start-up only. Operations that have ended.
   std::vector<OperationTotal> totals();
+  /// The same: the newest ended operation of each service, environment and kind.
+  std::vector<OperationRow> last_operations();
 
   /// Where it stands: "" when well, else why it is in memory or behind.
   std::string trouble() const;

@@ -4,7 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <re2/re2.h>
+#include <unistd.h>
 
+#include <cstdlib>
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -53,6 +56,7 @@ record::OperationRow row(OperationKind kind, OperationStatus status, const Servi
 
 Decision decision(DecisionKind kind) {
   Decision out;
+  out.service = kShop;
   out.kind = kind;
   return out;
 }
@@ -65,7 +69,10 @@ Standing standing() {
   service.ready = true;
   service.live = "v2";
   service.releases = {{"v1", "good"}, {"v2", "candidate"}};
-  service.checks = {{"health", "http", 41, 3, 2, 1}};
+  service.checks = {{"health", "http", 41, 3, 2, 1, true}};
+  service.deadline_standard = 60s;
+  service.deadline_emergency = 30s;
+  service.suspended = true;
   service.blind_rules = 5;
   out.services.push_back(service);
   out.judge.batches = 1000;
@@ -87,20 +94,67 @@ void live_through_everything(Exporter& exporter) {
   exporter.tested(kShop, true);
 }
 
-TEST(Exporter, EveryDocumentedFamilyIsThere) {
+/// The rows of the table in src/metrics/README.md: family, type, labels.
+struct Documented {
+  std::string type;
+  std::set<std::string> labels;
+};
+std::map<std::string, Documented> documented_families() {
+  std::ifstream file(std::string(ROLLBACKD_SOURCE_DIR) + "/src/metrics/README.md");
+  std::map<std::string, Documented> out;
+  for (std::string line; std::getline(file, line);) {
+    const std::vector<std::string> cells = split(line, '|');
+    if (cells.size() < 6) continue;
+    std::string name(trim(cells[1]));
+    if (!name.starts_with("`rollbackd_")) continue;
+    Documented row{std::string(trim(cells[2])), {}};
+    for (const std::string& label : split(cells[3], ',')) {
+      const std::string_view word = trim(label);
+      if (word.size() > 2) row.labels.insert(std::string(word.substr(1, word.size() - 2)));
+    }
+    out[name.substr(1, name.size() - 2)] = row;
+  }
+  return out;
+}
+
+TEST(Exporter, TheTableOfTheReadmeAndTheExpositionNameTheSameFamilies) {
   Exporter exporter;
   live_through_everything(exporter);
 
   const std::string text = exporter.text(standing());
 
-  for (const char* family :
-       {"rollbackd_operations_total", "rollbackd_operation_duration_seconds", "rollbackd_rollback_success_ratio",
-        "rollbackd_detection_seconds", "rollbackd_decisions_total", "rollbackd_guard_refusals_total", "rollbackd_rollback_ready",
-        "rollbackd_release_info", "rollbackd_verification_tests_total", "rollbackd_checks_total", "rollbackd_rule_evaluations_total",
-        "rollbackd_reactor_lag_seconds", "rollbackd_build_info"}) {
-    EXPECT_THAT(text, HasSubstr(std::string("# TYPE ") + family + " ")) << family;
-    EXPECT_THAT(text, HasSubstr(std::string("# HELP ") + family + " ")) << family;
+  std::map<std::string, Documented> exported;
+  for (const std::string& line : split(text, '\n')) {
+    std::string name, type, labels;
+    if (RE2::PartialMatch(line, "^# TYPE ([^ ]+) (.+)$", &name, &type)) exported[name].type = type;
+    if (!RE2::PartialMatch(line, R"(^([a-z_]+)(?:\{(.*)\})? )", &name, &labels)) continue;
+    for (const char* suffix : {"_bucket", "_sum", "_count"})
+      if (name.ends_with(suffix) && exported.count(name.substr(0, name.rfind('_'))) > 0) name = name.substr(0, name.rfind('_'));
+    re2::StringPiece rest(labels);
+    for (std::string label; RE2::FindAndConsume(&rest, R"re(([a-z_]+)="[^"]*",?)re", &label);)
+      if (label != "le") exported[name].labels.insert(label);
   }
+  const auto documented = documented_families();
+  for (const auto& [name, family] : exported) {
+    ASSERT_EQ(documented.count(name), 1U) << name << " is not in the table of src/metrics/README.md";
+    EXPECT_EQ(documented.at(name).type, family.type) << name;
+    EXPECT_EQ(documented.at(name).labels, family.labels) << name;
+  }
+  for (const auto& [name, row] : documented) EXPECT_EQ(exported.count(name), 1U) << name << " is in the table alone";
+  EXPECT_GT(documented.size(), 30U);
+}
+
+TEST(Exporter, PromtoolFindsNothingToSayAboutIt) {
+  if (std::system("promtool --version >/dev/null 2>&1") != 0) GTEST_SKIP() << "promtool is not installed";  // NOLINT
+  Exporter exporter;
+  live_through_everything(exporter);
+  const std::string path = testing::TempDir() + "/rollbackd-exposition-" + std::to_string(::getpid());
+  std::ofstream(path) << exporter.text(standing());
+
+  const int status = std::system(("promtool check metrics <" + path).c_str());  // NOLINT(concurrency-mt-unsafe,cert-env33-c)
+
+  EXPECT_EQ(status, 0);
+  std::remove(path.c_str());
 }
 
 TEST(Exporter, EveryLineIsExpositionTextAndNoFamilyOrSeriesComesTwice) {
@@ -137,9 +191,9 @@ TEST(Exporter, OperationsAreCountedByKindTriggerAndStatus) {
 
   const std::string text = exporter.text({});
 
-  const std::string of_shop = "rollbackd_operations_total{environment=\"prod\",";
-  EXPECT_EQ(value_of(text, of_shop + R"(kind="rollback",service="shop",status="succeeded",trigger="automatic"})"), 2);
-  EXPECT_EQ(value_of(text, of_shop + R"(kind="deploy",service="shop",status="failed",trigger="automatic"})"), 1);
+  const std::string of_shop = R"(rollbackd_operations_total{service="shop",environment="prod",)";
+  EXPECT_EQ(value_of(text, of_shop + R"(kind="rollback",trigger="automatic",status="succeeded"})"), 2);
+  EXPECT_EQ(value_of(text, of_shop + R"(kind="deploy",trigger="automatic",status="failed"})"), 1);
 }
 
 TEST(Exporter, AnOperationsPhasesAndItsWholeAreInTheHistogram) {
@@ -190,23 +244,75 @@ TEST(Exporter, WhatTheHistoryRemembersIsCountedOnFrom) {
   exporter.operation_ended(row(OperationKind::rollback, OperationStatus::failed));
 
   const std::string text = exporter.text({});
-  const std::string succeeded = R"({environment="prod",kind="rollback",service="shop",status="succeeded",trigger="automatic"})";
+  const std::string succeeded = R"({service="shop",environment="prod",kind="rollback",trigger="automatic",status="succeeded"})";
   EXPECT_EQ(value_of(text, "rollbackd_operations_total" + succeeded), 3);
   EXPECT_EQ(value_of(text, R"(rollbackd_rollback_success_ratio{environment="prod"})"), 0.75);
   EXPECT_THAT(text, Not(HasSubstr("status=\"running\"")));
 }
 
-TEST(Exporter, DecisionsExistFromTheStartAndAreCountedByKind) {
+TEST(Exporter, DecisionsOfAStandingServiceExistFromTheStartAndAreCountedByKind) {
   Exporter exporter;
-  const std::string before = exporter.text({});
+  const std::string before = exporter.text(standing());
 
   exporter.decided(decision(DecisionKind::rollback));
   exporter.decided(decision(DecisionKind::hold));
   exporter.decided(decision(DecisionKind::hold));
 
-  EXPECT_EQ(value_of(before, R"(rollbackd_decisions_total{decision="rollback"})"), 0);
-  EXPECT_EQ(value_of(exporter.text({}), R"(rollbackd_decisions_total{decision="rollback"})"), 1);
-  EXPECT_EQ(value_of(exporter.text({}), R"(rollbackd_decisions_total{decision="hold"})"), 2);
+  const std::string of_shop = R"(rollbackd_decisions_total{service="shop",environment="prod",decision=")";
+  EXPECT_EQ(value_of(before, of_shop + "rollback\"}"), 0);
+  EXPECT_EQ(value_of(exporter.text(standing()), of_shop + "rollback\"}"), 1);
+  EXPECT_EQ(value_of(exporter.text(standing()), of_shop + "hold\"}"), 2);
+}
+
+TEST(Exporter, AFailureThatHasNotHappenedYetIsAZeroSoThatItsFirstTimeIsAnIncrease) {
+  Exporter exporter;
+
+  const std::string text = exporter.text(standing());
+
+  const std::string of_shop = R"(rollbackd_operations_total{service="shop",environment="prod",)";
+  EXPECT_EQ(value_of(text, of_shop + R"(kind="rollback",trigger="automatic",status="failed"})"), 0);
+  EXPECT_EQ(value_of(text, of_shop + R"(kind="deploy",trigger="manual",status="unknown"})"), 0);
+}
+
+TEST(Exporter, TheLastOperationOfEachKindIsKnownWithHowItEndedAlsoAfterARestart) {
+  Exporter exporter;
+  record::OperationRow deploy = row(OperationKind::deploy, OperationStatus::unverified);
+  exporter.seed({}, {row(OperationKind::rollback, OperationStatus::succeeded), deploy});
+  record::OperationRow failed = row(OperationKind::rollback, OperationStatus::failed);
+  failed.ended = failed.begun + 7s;
+  exporter.operation_ended(failed);
+
+  const std::string text = exporter.text({});
+
+  const std::string of_shop = R"({service="shop",environment="prod",kind=")";
+  EXPECT_EQ(value_of(text, "rollbackd_last_operation_duration_seconds" + of_shop + "rollback\"}"), 7);
+  EXPECT_EQ(value_of(text, "rollbackd_last_operation_duration_seconds" + of_shop + "deploy\"}"), 3);
+  EXPECT_EQ(value_of(text, "rollbackd_last_operation_timestamp_seconds" + of_shop + R"(rollback",status="failed"})"), 107);
+  EXPECT_EQ(value_of(text, "rollbackd_last_operation_timestamp_seconds" + of_shop + R"(deploy",status="unverified"})"), 103);
+  EXPECT_THAT(text, Not(HasSubstr(R"(kind="rollback",status="succeeded"})")));
+}
+
+TEST(Exporter, ACheckWithoutAnOpinionHasNoHealthToMistakeForABadOne) {
+  Exporter exporter;
+  Standing all = standing();
+  const std::string speaks = exporter.text(all);
+
+  all.services[0].checks[0].healthy.reset();
+
+  const std::string healthy = R"(rollbackd_check_healthy{service="shop",environment="prod",check="health",type="http"})";
+  EXPECT_EQ(value_of(speaks, healthy), 1);
+  EXPECT_THAT(exporter.text(all), Not(HasSubstr("rollbackd_check_healthy")));
+}
+
+TEST(Exporter, AServiceThatIsNotReadySaysWhyInAWord) {
+  Exporter exporter;
+  Standing all = standing();
+  all.services[0].ready = false;
+  all.services[0].ready_word = "no_target";
+
+  const std::string text = exporter.text(all);
+
+  EXPECT_EQ(value_of(text, R"(rollbackd_rollback_ready{service="shop",environment="prod",reason="no_target"})"), 0);
 }
 
 TEST(Exporter, ARefusalIsAGuardThatWasAskedSaidNoAndWasNotPassedOver) {
@@ -225,7 +331,7 @@ TEST(Exporter, ARefusalIsAGuardThatWasAskedSaidNoAndWasNotPassedOver) {
   exporter.decided(hold);
 
   const std::string text = exporter.text({});
-  EXPECT_EQ(value_of(text, R"(rollbackd_guard_refusals_total{guard="budget"})"), 1);
+  EXPECT_EQ(value_of(text, R"(rollbackd_guard_refusals_total{service="shop",environment="prod",guard="budget"})"), 1);
   for (const char* guard : {"cooldown", "live_is_suspect", "target_not_bad"}) EXPECT_THAT(text, Not(HasSubstr(guard)));
 }
 
@@ -238,8 +344,8 @@ TEST(Exporter, TestsAndDetectionsAreCounted) {
 
   const std::string text = exporter.text({});
 
-  EXPECT_EQ(value_of(text, R"(rollbackd_verification_tests_total{result="passed"})"), 1);
-  EXPECT_EQ(value_of(text, R"(rollbackd_verification_tests_total{result="failed"})"), 2);
+  EXPECT_EQ(value_of(text, R"(rollbackd_verification_tests_total{service="shop",environment="prod",result="passed"})"), 1);
+  EXPECT_EQ(value_of(text, R"(rollbackd_verification_tests_total{service="shop",environment="prod",result="failed"})"), 2);
   EXPECT_EQ(value_of(text, "rollbackd_detection_seconds_count"), 1);
   EXPECT_EQ(value_of(text, R"(rollbackd_detection_seconds_bucket{le="0.0025"})"), 0);
   EXPECT_EQ(value_of(text, R"(rollbackd_detection_seconds_bucket{le="0.005"})"), 1);
@@ -255,7 +361,11 @@ TEST(Exporter, WhatStandsIsWhatWasHandedInAtThisScrape) {
   EXPECT_EQ(value_of(text, check + "failed\"}"), 3);
   EXPECT_EQ(value_of(text, check + "unobserved\"}"), 2);
   EXPECT_EQ(value_of(text, check + "late\"}"), 1);
-  EXPECT_EQ(value_of(text, R"(rollbackd_rollback_ready{service="shop",environment="prod"})"), 1);
+  EXPECT_EQ(value_of(text, R"(rollbackd_rollback_ready{service="shop",environment="prod",reason=""})"), 1);
+  EXPECT_EQ(value_of(text, R"(rollbackd_operation_deadline_seconds{service="shop",environment="prod",mode="emergency"})"), 30);
+  EXPECT_EQ(value_of(text, R"(rollbackd_suspended{service="shop",environment="prod"})"), 1);
+  EXPECT_EQ(value_of(text, R"(rollbackd_held{service="shop",environment="prod"})"), 0);
+  EXPECT_EQ(value_of(text, R"(rollbackd_incident_open{service="shop",environment="prod"})"), 0);
   EXPECT_EQ(value_of(text, R"(rollbackd_blind_rules{service="shop",environment="prod"})"), 5);
   EXPECT_EQ(value_of(text, R"(rollbackd_release_info{service="shop",environment="prod",release="v2",standing="candidate",live="1"})"), 1);
   EXPECT_EQ(value_of(text, R"(rollbackd_release_info{service="shop",environment="prod",release="v1",standing="good",live="0"})"), 1);
@@ -286,6 +396,8 @@ TEST(Exporter, LabelValuesAreEscaped) {
 TEST(Exporter, TroubleShowsInTheGauges) {
   Standing all;
   all.history_ok = false;
+  all.audit.ok = false;
+  all.audit.lost = 3;
   all.last_reload_ok = false;
   all.reloads_failed = 2;
   all.reactor_lag_seconds = 0.25;
@@ -294,6 +406,8 @@ TEST(Exporter, TroubleShowsInTheGauges) {
   const std::string text = exporter.text(all);
 
   EXPECT_EQ(value_of(text, "rollbackd_history_ok"), 0);
+  EXPECT_EQ(value_of(text, "rollbackd_audit_ok"), 0);
+  EXPECT_EQ(value_of(text, "rollbackd_audit_entries_lost_total"), 3);
   EXPECT_EQ(value_of(text, "rollbackd_config_last_reload_successful"), 0);
   EXPECT_EQ(value_of(text, R"(rollbackd_config_reloads_total{result="failed"})"), 2);
   EXPECT_EQ(value_of(text, "rollbackd_reactor_lag_seconds"), 0.25);

@@ -1,0 +1,217 @@
+// The writer of the audit log: a bounded queue, one thread, one write and one fdatasync a batch.
+#include "record/audit.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "base/log.hpp"
+#include "record/audit_chain.hpp"
+#include "record/audit_file.hpp"
+
+namespace rollbackd::record {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+Instant wall_now() { return Instant(std::chrono::duration_cast<Duration>(std::chrono::system_clock::now().time_since_epoch()).count()); }
+
+Clock::duration steady(Duration d) { return std::chrono::duration_cast<Clock::duration>(d); }
+
+struct Queued {
+  AuditEntry entry;
+  Instant at;
+};
+
+}  // namespace
+
+struct AuditLog::Impl {
+  const std::string path;
+  const AuditLimits limits;
+
+  // Shared, under `mutex`.
+  mutable std::mutex mutex;
+  std::condition_variable wake, written;
+  std::deque<Queued> queue;
+  std::size_t in_flight = 0;  ///< entries taken from the queue and not yet on disk
+  std::uint64_t lost_untold = 0;
+  AuditCounters counters;
+  bool opened = false, stopping = false;
+  Clock::time_point stop_by{};
+
+  // The thread's own.
+  std::optional<AuditFile> file;
+  std::deque<Queued> batch;
+  std::uint64_t told_seq = 0;
+  Clock::time_point told_at{}, retry_at{};
+  Duration retry_after{};
+
+  std::thread thread;  // The last member: everything it uses is there before it.
+
+  Impl(std::string p, AuditLimits l) : path(std::move(p)), limits(l), retry_after(l.retry_first) {
+    thread = std::thread([this] { run(); });
+  }
+
+  void run() {
+    (void)open();
+    {
+      const std::scoped_lock lock(mutex);
+      opened = true;
+    }
+    written.notify_all();
+    tell_head(true);
+    std::unique_lock lock(mutex);
+    while (true) {
+      const auto work = [&] { return stopping || !queue.empty() || !batch.empty(); };
+      wake.wait_for(lock, steady(limits.head_at_least), work);
+      wake.wait_until(lock, retry_at, [&] { return stopping || Clock::now() >= retry_at; });
+      while (!queue.empty() && batch.size() < limits.batch_max) {
+        batch.push_back(std::move(queue.front()));
+        queue.pop_front();
+      }
+      in_flight = batch.size();
+      const std::uint64_t lost = lost_untold;
+      if (!batch.empty() && (stopping || Clock::now() >= retry_at)) {
+        lock.unlock();
+        const std::size_t done = write(lost);
+        lock.lock();
+        in_flight = batch.size();
+        if (done > 0) lost_untold -= lost;
+        counters.entries += done;
+        if (file) {
+          counters.seq = file->seq();
+          counters.head = file->head();
+        }
+        written.notify_all();
+      }
+      const bool idle = queue.empty() && batch.empty();
+      if (stopping && (idle || Clock::now() >= stop_by)) break;
+      if (stopping && !counters.ok) break;  // It was tried once more; an unwell disk is not waited for.
+      lock.unlock();
+      tell_head(false);
+      lock.lock();
+    }
+    if (!queue.empty() || !batch.empty())
+      log::error("audit entries were lost at the end", {{"entries", std::to_string(queue.size() + batch.size())}, {"path", path}});
+  }
+
+  bool open() {
+    Result<AuditFile> opening = AuditFile::open(path, limits.file_bytes_max);
+    if (!opening) {
+      unwell(opening.error());
+      return false;
+    }
+    file = std::move(*opening);
+    const std::scoped_lock lock(mutex);
+    counters.seq = file->seq();
+    counters.head = file->head();
+    return true;
+  }
+
+  /// Writes the batch, behind a word on what was lost before it. @return how many entries reached the disk; 0: none for certain, they wait
+  std::size_t write(std::uint64_t lost) {
+    if (!file && !open()) return 0;
+    if (lost > 0) {
+      AuditEntry entry;
+      entry.principal = "rollbackd";
+      entry.action = kLostAction;
+      entry.reason = std::to_string(lost) + " entries before this one were lost: the disk took none, and " +
+                     std::to_string(limits.queued_max) + " were waiting";
+      entry.outcome = "lost";
+      file->append(entry, wall_now());
+    }
+    for (const Queued& queued : batch) file->append(queued.entry, queued.at);
+    const Result<> done = file->commit();
+    if (!done) {
+      // Whether it is there is found out by reading the file again: what is there is not written twice.
+      const std::vector<std::string> hashes = file->uncommitted();
+      file.reset();
+      unwell(done.error());
+      if (!open()) return 0;
+      return drop_written(hashes, lost > 0);
+    }
+    const std::size_t n = batch.size() + (lost > 0 ? 1 : 0);
+    batch.clear();
+    well();
+    return n;
+  }
+
+  /// After a commit that may have happened: entries up to the head that was found are there.
+  std::size_t drop_written(const std::vector<std::string>& hashes, bool told_lost) {
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < hashes.size(); ++i)
+      if (hashes[i] == file->found()) n = i + 1;
+    const std::size_t of_batch = n > 0 && told_lost ? n - 1 : n;
+    batch.erase(batch.begin(), batch.begin() + static_cast<std::ptrdiff_t>(of_batch));
+    return n;
+  }
+
+  void unwell(const Error& error) {
+    retry_at = Clock::now() + steady(retry_after);
+    retry_after = std::min(retry_after * 2, limits.retry_max);
+    const std::scoped_lock lock(mutex);
+    if (counters.ok) log::error("audit entries cannot be written; they wait in memory, and acting goes on", {{"why", error.text()}});
+    counters.ok = false;
+  }
+  void well() {
+    retry_at = {};
+    retry_after = limits.retry_first;
+    const std::scoped_lock lock(mutex);
+    if (!counters.ok) log::info("audit entries are written again", {{"path", path}});
+    counters.ok = true;
+  }
+
+  /// The head in the system log is what shows later that the end was cut off, or that the whole was written anew.
+  void tell_head(bool at_start) {
+    if (!file || file->seq() == 0) return;
+    const bool due = at_start || file->seq() >= told_seq + limits.head_every || Clock::now() - told_at >= steady(limits.head_at_least);
+    if (!due) return;
+    told_seq = file->seq();
+    told_at = Clock::now();
+    log::info("audit head", {{"seq", std::to_string(file->seq())}, {"hash", file->head()}});
+  }
+};
+
+AuditLog::AuditLog(std::string path) : AuditLog(std::move(path), AuditLimits{}) {}
+AuditLog::AuditLog(std::string path, AuditLimits limits) : impl_(std::make_unique<Impl>(std::move(path), limits)) {}
+
+AuditLog::~AuditLog() {
+  {
+    const std::scoped_lock lock(impl_->mutex);
+    impl_->stopping = true;
+    impl_->stop_by = Clock::now() + steady(impl_->limits.close_max);
+  }
+  impl_->wake.notify_one();
+  impl_->thread.join();
+}
+
+void AuditLog::add(AuditEntry entry) {
+  const Instant at = wall_now();
+  const std::scoped_lock lock(impl_->mutex);
+  if (impl_->queue.size() >= impl_->limits.queued_max) {
+    ++impl_->counters.lost;
+    ++impl_->lost_untold;
+    return;
+  }
+  impl_->queue.push_back({std::move(entry), at});
+  impl_->wake.notify_one();
+}
+
+AuditCounters AuditLog::counters() const {
+  const std::scoped_lock lock(impl_->mutex);
+  return impl_->counters;
+}
+
+bool AuditLog::flush(Duration timeout) {
+  std::unique_lock lock(impl_->mutex);
+  return impl_->written.wait_for(lock, timeout, [&] { return impl_->opened && impl_->queue.empty() && impl_->in_flight == 0; });
+}
+
+}  // namespace rollbackd::record

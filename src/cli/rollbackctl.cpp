@@ -9,11 +9,15 @@
 #include <iostream>
 #include <thread>
 
+#include "base/ids.hpp"
 #include "base/text.hpp"
 #include "base/time.hpp"
 #include "cli/client.hpp"
+#include "cli/generate.hpp"
+#include "cli/init.hpp"
 #include "cli/load.hpp"
 #include "cli/render.hpp"
+#include "cli/token.hpp"
 #include "engine/commands.hpp"
 
 namespace rollbackd::cli {
@@ -76,6 +80,19 @@ int show(const Options& options, const std::string& path, const std::map<std::st
   if (!answer) return fail(answer.error());
   if (answer->status != 200) return print_error(options, *answer);
   print(options, answer->body, table);
+  return 0;
+}
+
+/// What completion offers: one word a line. Names only, because a shell reads them; and silent, because a person is typing.
+int words(const Options& options, const std::string& kind) {
+  auto client = connect(options);
+  if (!client) return code(ExitCode::unreachable);
+  const bool releases = kind == "releases";
+  auto answer = releases ? client->get("/api/v1/releases", {{"service", options.service}}) : client->get("/api/v1/status");
+  if (!answer) return code(ExitCode::unreachable);
+  const std::string key = releases ? "release" : kind == "environments" ? "environment" : "service";
+  for (const Json& row : answer->body[releases ? "releases" : "services"].elements())
+    if (const std::string word = row[key].string_or(""); is_name(word) || is_release_id(word)) std::printf("%s\n", word.c_str());
   return 0;
 }
 
@@ -384,6 +401,8 @@ int rollbackctl(int argc, char** argv) {
   auto* reload = app.add_subcommand("reload", "Let the daemon read its configuration again (the same as SIGHUP)");
   reload->callback([&] { result = change(o, "/-/reload", Json::object()); });
 
+  add_token_commands(app, {[&] { return connect(o); }, [&] { return o.format == "json"; }, [](const Error& e) { return fail(e); }}, result);
+
   auto* check = app.add_subcommand("check", "Check files without a daemon");
   check->require_subcommand(1);
   auto* check_cfg = check->add_subcommand("config", "Configuration, services.d and rules: every error at once");
@@ -400,6 +419,37 @@ int rollbackctl(int argc, char** argv) {
   config_show->add_option("--config", o.config, "Main configuration file")->capture_default_str();
   config_show->add_option("--rules-directory", o.rules_directory, "Where the shipped packs are");
   config_show->callback([&] { result = show_config(o); });
+
+  InitOptions init_options;
+  auto* init =
+      app.add_subcommand("init", "Write the configuration of a systemd unit: its release link, port, health page and log are looked for");
+  init->add_option("unit", init_options.unit, "The unit, such as shop-api.service")->required();
+  init->add_option("--env,-e", init_options.environment, "The service's environment")->capture_default_str();
+  init->add_option("--output", init_options.output,
+                   "File to write, or - for standard output; default: services.d/NAME.json beside --config");
+  init->add_option("--config", init_options.config, "Main configuration file")->capture_default_str();
+  init->add_flag("--force", init_options.force, "Replace a file that is there");
+  init->callback([&] {
+    auto written = cli::init(init_options);
+    if (!written) result = fail(written.error());
+  });
+
+  std::string kind;
+  auto* offered = app.add_subcommand("words", "What completion offers")->group("");
+  offered->add_option("kind", kind)->required();
+  offered->add_option("service", o.service);
+  offered->callback([&] { result = words(o, kind); });
+  app.add_option_function<std::string>(
+         "--generate",
+         [&](const std::string& what) {
+           auto text = generate(app, what);
+           if (!text) throw CLI::ValidationError("--generate", text.error().next_step);
+           std::fputs(text->c_str(), stdout);
+           throw CLI::Success();
+         },
+         "Completion and parts of the manual, for the build")
+      ->trigger_on_parse()
+      ->group("");
 
   try {
     app.parse(argc, argv);

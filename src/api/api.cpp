@@ -89,9 +89,10 @@ Result<record::HistoryFilter> filter_of(const ServerRequest& request) {
 /// Who the caller is is known, but it is not enough.
 ServerResponse forbidden(const std::string& who, Role has, Role needed) {
   const std::string role = to_string(needed);
-  ServerResponse response = failure(Error(Errc::refused, who + " may not do this")
-                                        .because("it needs the role " + role + ", and theirs is " + to_string(has))
-                                        .try_next("use a token that has it; an admin makes one: rollbackctl token create NAME --role " + role));
+  ServerResponse response =
+      failure(Error(Errc::refused, who + " may not do this")
+                  .because("it needs the role " + role + ", and theirs is " + to_string(has))
+                  .try_next("use a token that has it; an admin makes one: rollbackctl token create NAME --role " + role));
   response.status = 403;
   return response;
 }
@@ -99,9 +100,7 @@ ServerResponse forbidden(const std::string& who, Role has, Role needed) {
 constexpr std::string_view kTokensPath = "/api/v1/tokens", kRevokePath = "/api/v1/tokens/revoke";
 
 /// What a POST to `path` needs.
-Role role_for(std::string_view path) {
-  return path == "/-/reload" || path.starts_with(kTokensPath) ? Role::admin : Role::operator_;
-}
+Role role_for(std::string_view path) { return path == "/-/reload" || path.starts_with(kTokensPath) ? Role::admin : Role::operator_; }
 
 /// One change that may be asked for, with every field its body may have: texts, and flags that are true or false.
 struct Change {

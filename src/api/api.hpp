@@ -4,12 +4,13 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <functional>
-#include <map>
 #include <string>
 
+#include "api/tokens.hpp"
 #include "base/error.hpp"
 #include "engine/engine.hpp"
 #include "io/http_server.hpp"
+#include "io/worker.hpp"
 #include "metrics/exporter.hpp"
 
 namespace rollbackd::api {
@@ -17,33 +18,36 @@ namespace rollbackd::api {
 /// Re-reads the configuration and hands it to the engine; the same as SIGHUP.
 using Reload = std::function<boost::asio::awaitable<Result<>>()>;
 
-/// Names of tokens by the SHA-256 (hex) of their secret. A mutation over TCP needs one.
-using Tokens = std::map<std::string, std::string>;
-
-/// Reads a token file's text: one `NAME:SHA256HEX` a line, `#` begins a comment.
-Result<Tokens> parse_tokens(std::string_view text);
-
 /// What stands now, for the exporter.
 metrics::Standing standing_of(const engine::Engine& engine);
 
 class Api {
  public:
+  /// @param tokens  what the token file held; `set_tokens` follows a reload
   Api(engine::Engine& engine, metrics::Exporter& exporter, Reload reload, Tokens tokens);
   /// Answers one request; never throws. Errors are {"error": {"code", "what", "why", "next_step"}} with a fitting status.
   boost::asio::awaitable<io::ServerResponse> handle(io::ServerRequest request);
   void set_tokens(Tokens tokens) { tokens_ = std::move(tokens); }
 
  private:
+  /// Who asks, and what they may do: {"uid:0", admin}, {"token:ci", operator}.
+  struct Principal {
+    std::string name;
+    Role role = Role::viewer;
+  };
   boost::asio::awaitable<io::ServerResponse> mutate(io::ServerRequest request, std::string principal);
+  boost::asio::awaitable<io::ServerResponse> change_tokens(io::ServerRequest request, Json body);
   boost::asio::awaitable<io::ServerResponse> read(io::ServerRequest request);
   boost::asio::awaitable<io::ServerResponse> once_on_disk(Result<Json> done, engine::ServiceSelector selector);
-  /// Who asks: "uid:0", "token:ci"; an error when a mutation is not allowed to them.
-  Result<std::string> principal_of(const io::ServerRequest& request) const;
+  /// @return `unauthorized` when nobody knows who asks
+  Result<Principal> principal_of(const io::ServerRequest& request) const;
 
   engine::Engine& engine_;
   metrics::Exporter& exporter_;
   Reload reload_;
   Tokens tokens_;
+  io::Worker files_{1};           ///< writes the token file
+  bool changing_tokens_ = false;  ///< one change at a time
 };
 
 }  // namespace rollbackd::api

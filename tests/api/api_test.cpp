@@ -37,6 +37,7 @@ class ApiTest : public testing::Test {
     fs::create_symlink("releases/v1", directory_ / "current");
     config::Settings settings;
     settings.state_directory = directory_ / "state";
+    settings.token_file = tokens_file();
     config::ServiceSettings service;
     service.key = {"shop", "prod"};
     service.automation = config::Automation::automatic;
@@ -52,7 +53,7 @@ class ApiTest : public testing::Test {
       ++reloads_;
       co_return reload_answer_;
     };
-    api_.emplace(*engine_, exporter_, reload, Tokens{{sha256_hex("the secret"), "ci"}});
+    api_.emplace(*engine_, exporter_, reload, Tokens{{sha256_hex("the secret"), Token{"ci", Role::admin, ""}}});
   }
   ~ApiTest() override {
     if (engine_->started()) test::run_for(context_, stopped(engine_.get()));
@@ -92,6 +93,12 @@ class ApiTest : public testing::Test {
     if (!header.empty()) request.headers["authorization"] = header;
     return handle(std::move(request));
   }
+  ServerResponse post_as(const std::string& secret, const std::string& path, const std::string& body) {
+    ServerRequest request = post_request(path, body);
+    request.headers["authorization"] = "Bearer " + secret;
+    return handle(std::move(request));
+  }
+  std::string tokens_file() const { return directory_ / "tokens"; }
   static Json error_of(const ServerResponse& response) { return Json::parse(response.body).value()["error"]; }
 
   asio::io_context context_{1};
@@ -371,31 +378,89 @@ TEST_F(ApiTest, TheServicesOneByOne) {
   EXPECT_EQ(get("/api/v1/explain", {{"service", "shop"}}).status, 200);
 }
 
-// ---- Tokens ----
+// ---- Roles ----
 
-TEST(Tokens, AreALineEachWithCommentsAndBlankLines) {
-  const std::string a(64, 'a'), b(64, 'b');
+TEST_F(ApiTest, AViewerMayNotChangeAnythingAndIsToldWhichRoleItTakes) {
+  api_->set_tokens(Tokens{{sha256_hex("the secret"), Token{"wall", Role::viewer, ""}}});
+  for (const char* path : {"/api/v1/rollback", "/api/v1/deploy", "/api/v1/suspend", "/api/v1/resume", "/api/v1/acknowledge", "/api/v1/mark",
+                           "/api/v1/alertmanager", "/api/v1/tokens", "/api/v1/tokens/revoke", "/-/reload"}) {
+    const ServerResponse response = post_as("the secret", path, "{}");
 
-  const auto tokens = parse_tokens("# people\n\n  ci:" + a + "  \nmarta:" + b + "\r\n");
-
-  ASSERT_TRUE(tokens) << tokens.error().text();
-  EXPECT_EQ(*tokens, (Tokens{{a, "ci"}, {b, "marta"}}));
+    EXPECT_EQ(response.status, 403) << path;
+    EXPECT_THAT(error_of(response)["what"].string_or(""), HasSubstr("token:wall"));
+    EXPECT_THAT(error_of(response)["why"].string_or(""), HasSubstr("needs the role"));
+  }
+  EXPECT_EQ(reloads_, 0);
 }
 
-TEST(Tokens, AnythingElseIsAnErrorThatNamesItsLineAndNotItsText) {
-  const std::string hash(64, 'a');
-  const std::vector<std::string> wrong{
-      "ci",         "ci:hunter2", ":" + hash, "c i:" + hash, "ci:" + hash + "a", "ci:" + std::string(64, 'g'), "ci:" + std::string(64, 'A'),
-      "ci: " + hash};
-  for (const std::string& line : wrong) {
-    const auto tokens = parse_tokens("# one\n" + line + "\n");
+TEST_F(ApiTest, AnOperatorActsOnServicesButNotOnTokensOrTheConfiguration) {
+  api_->set_tokens(Tokens{{sha256_hex("the secret"), Token{"ci", Role::operator_, ""}}});
 
-    ASSERT_FALSE(tokens) << line;
-    EXPECT_EQ(tokens.error().code, Errc::invalid_config);
-    EXPECT_THAT(tokens.error().why, HasSubstr("line 2"));
-    EXPECT_THAT(tokens.error().text(), Not(HasSubstr("hunter2"))) << "a secret written there by mistake must not reach the log";
-    EXPECT_THAT(tokens.error().next_step, HasSubstr("sha256sum"));
-  }
+  EXPECT_EQ(post_as("the secret", "/api/v1/suspend", R"({"service": "shop", "reason": "x"})").status, 200);
+  EXPECT_EQ(post_as("the secret", "/api/v1/tokens", R"({"name": "other", "role": "admin"})").status, 403);
+  EXPECT_EQ(post_as("the secret", "/-/reload", "").status, 403);
+  EXPECT_FALSE(fs::exists(tokens_file()));
+}
+
+TEST_F(ApiTest, ACreatedTokenIsInForceAtOnceAndItsSecretStandsNowhereOnDisk) {
+  const ServerResponse created = post("/api/v1/tokens", R"({"name": "am", "role": "operator"})");
+  const Json body = Json::parse(created.body).value();
+  const std::string secret = body["token"].string_or("");
+  std::ifstream in(tokens_file());
+  const std::string file((std::istreambuf_iterator<char>(in)), {});
+
+  EXPECT_EQ(created.status, 200) << created.body;
+  EXPECT_THAT(secret, StartsWith("rbk_"));
+  EXPECT_EQ(secret.size(), 4U + 43U) << "32 bytes in base64url without padding";
+  EXPECT_THAT(file, Not(HasSubstr(secret)));
+  EXPECT_THAT(file, StartsWith("am:" + sha256_hex(secret) + ":operator:20"));
+  EXPECT_EQ(fs::status(tokens_file()).permissions(), fs::perms::owner_read | fs::perms::owner_write);
+  EXPECT_EQ(post_as(secret, "/api/v1/suspend", R"({"service": "shop", "reason": "x"})").status, 200);
+}
+
+TEST_F(ApiTest, ARevokedTokenIsOutOfForceAtOnceAndTheOthersStay) {
+  std::ofstream(tokens_file()) << "# by hand\nold:" << sha256_hex("old secret") << "\n";
+  const std::string secret =
+      Json::parse(post("/api/v1/tokens", R"({"name": "am", "role": "operator"})").body).value()["token"].string_or("");
+  const ServerResponse revoked = post("/api/v1/tokens/revoke", R"({"name": "am"})");
+  std::ifstream in(tokens_file());
+  const std::string file((std::istreambuf_iterator<char>(in)), {});
+
+  EXPECT_EQ(revoked.status, 200) << revoked.body;
+  EXPECT_EQ(post_as(secret, "/api/v1/resume", R"({"service": "shop"})").status, 401);
+  EXPECT_EQ(post_as("old secret", "/api/v1/resume", R"({"service": "shop"})").status, 200);
+  EXPECT_EQ(file, "# by hand\nold:" + sha256_hex("old secret") + "\n");
+  EXPECT_EQ(post("/api/v1/tokens/revoke", R"({"name": "am"})").status, 404);
+}
+
+TEST_F(ApiTest, ATokenIsRefusedRatherThanAnotherLostOrReplaced) {
+  post("/api/v1/tokens", R"({"name": "am", "role": "operator"})");
+
+  EXPECT_EQ(post("/api/v1/tokens", R"({"name": "am", "role": "admin"})").status, 409);
+  EXPECT_EQ(post("/api/v1/tokens", R"({"name": "a b", "role": "admin"})").status, 400);
+  EXPECT_EQ(post("/api/v1/tokens", R"({"name": "b", "role": "root"})").status, 400);
+  std::ofstream(tokens_file()) << "no token at all\n";
+  EXPECT_EQ(post("/api/v1/tokens", R"({"name": "b", "role": "admin"})").status, 400);
+  std::ifstream in(tokens_file());
+  EXPECT_EQ(std::string((std::istreambuf_iterator<char>(in)), {}), "no token at all\n") << "a file that is not understood is left alone";
+}
+
+TEST_F(ApiTest, OnlyAnAdminSeesTheTokensAndNeverTheirHashes) {
+  post("/api/v1/tokens", R"({"name": "am", "role": "viewer"})");
+  ServerRequest request;
+  request.method = "GET";
+  request.path = "/api/v1/tokens";
+  const ServerResponse stranger = handle(request);
+  request.peer = ServerRequest::Peer{0, 0, 1};
+  const ServerResponse root = handle(request);
+
+  EXPECT_EQ(stranger.status, 401);
+  const Json row = Json::parse(root.body).value()["tokens"].elements().at(0);
+  EXPECT_EQ(row["name"].string_or(""), "am");
+  EXPECT_EQ(row["role"].string_or(""), "viewer");
+  EXPECT_NE(row["created"].string_or(""), "");
+  EXPECT_THAT(root.body, Not(HasSubstr("rbk_")));
+  EXPECT_EQ(row.members().size(), 3U);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "io/sqlite.hpp"
 #include "record/history_rows.hpp"
 #include "record/schema.hpp"
+#include "record/stats.hpp"
 
 namespace rollbackd::record {
 namespace {
@@ -329,17 +330,40 @@ void History::operation(std::string id, std::function<void(Result<Json>)> done) 
   impl_->read(answering<Json>(std::move(done), [id = std::move(id)](io::Database& db) { return read_operation(db, id); }));
 }
 
+void History::stats(HistoryFilter filter, std::function<void(Result<Json>)> done) {
+  impl_->read(
+      answering<Json>(std::move(done), [filter = std::move(filter), most = impl_->limits.rows_max](io::Database& db) -> Result<Json> {
+        const Result<StatsRows> rows = read_stats_rows(db, filter, most);
+        if (rows.has_error()) return rows.error();
+        Stats stats = compute_stats(rows->operations, rows->decisions, filter.since);
+        stats.truncated = rows->truncated;
+        return stats.to_json();
+      }));
+}
+
+namespace {
+
+/// Asks and waits; nothing when there is no answer in time.
+template <class List, class Read>
+List ask_at_start(const std::function<void(ReadWork)>& ask, Read read, const char* else_what) {
+  auto answer = std::make_shared<std::promise<List>>();  // Shared: the thread may answer after we stopped waiting.
+  std::future<List> coming = answer->get_future();
+  ask(answering<List>([answer](Result<List> list) { answer->set_value(list.has_value() ? std::move(*list) : List{}); }, read));
+  if (coming.wait_for(kTotalsWait) == std::future_status::ready) return coming.get();
+  log::warning(else_what);
+  return {};
+}
+
+}  // namespace
+
 std::vector<OperationTotal> History::totals() {
-  using Totals = std::vector<OperationTotal>;
-  auto answer = std::make_shared<std::promise<Totals>>();  // Shared: the thread may answer after we stopped waiting.
-  std::future<Totals> coming = answer->get_future();
-  impl_->read(answering<Totals>([answer](Result<Totals> totals) { answer->set_value(totals.has_value() ? std::move(*totals) : Totals{}); },
-                                [](io::Database& db) { return read_totals(db); }));
-  if (coming.wait_for(kTotalsWait) != std::future_status::ready) {
-    log::warning("the history did not tell its totals in time; they count from 0");
-    return {};
-  }
-  return coming.get();
+  return ask_at_start<std::vector<OperationTotal>>([this](ReadWork work) { impl_->read(std::move(work)); }, read_totals,
+                                                   "the history did not tell its totals in time; they count from 0");
+}
+
+std::vector<OperationRow> History::last_operations() {
+  return ask_at_start<std::vector<OperationRow>>([this](ReadWork work) { impl_->read(std::move(work)); }, read_last_operations,
+                                                 "the history did not tell of its last operations in time");
 }
 
 std::string History::trouble() const {

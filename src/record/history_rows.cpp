@@ -174,6 +174,58 @@ Json decision_of(const std::string& stored, Instant at) {
   return json;
 }
 
+/// The WHERE of a filter, with only what it asks for: an index is used for that, not for "any or equal".
+class Where {
+ public:
+  /// `clause` has one `?` for each value.
+  void add(const std::string& clause, std::vector<io::SqlValue> values) {
+    sql_ += (sql_.empty() ? "WHERE " : " AND ") + clause;
+    values_.insert(values_.end(), std::make_move_iterator(values.begin()), std::make_move_iterator(values.end()));
+  }
+  void equals(const std::string& column, const std::string& value) {
+    if (!value.empty()) add(column + "=?", {value});
+  }
+  void between(const std::string& column, const std::optional<Instant>& since, const std::optional<Instant>& until) {
+    if (since) add(column + ">=?", {since->ns()});
+    if (until) add(column + "<=?", {until->ns()});
+  }
+  const std::string& sql() const { return sql_; }
+  std::vector<io::SqlValue> values(std::int64_t limit) const {
+    std::vector<io::SqlValue> out = values_;
+    out.emplace_back(limit);
+    return out;
+  }
+
+ private:
+  std::string sql_;
+  std::vector<io::SqlValue> values_;
+};
+
+Where operations_where(const HistoryFilter& filter) {
+  Where where;
+  where.equals("service", filter.service);
+  where.equals("environment", filter.environment);
+  where.equals("status", filter.status);
+  where.equals("kind", filter.kind);
+  where.equals("\"trigger\"", filter.trigger);
+  where.equals("cause", filter.cause);
+  where.equals("principal", filter.principal);
+  if (!filter.release.empty()) where.add(R"(("from"=? OR "to"=?))", {filter.release, filter.release});
+  where.between("begun_ns", filter.since, filter.until);
+  return where;
+}
+
+Where decisions_where(const HistoryFilter& filter) {
+  Where where;
+  where.equals("service", filter.service);
+  where.equals("environment", filter.environment);
+  where.equals("decision", filter.kind);
+  if (!filter.release.empty())
+    where.add("(json_extract(document,'$.release')=? OR json_extract(document,'$.target')=?)", {filter.release, filter.release});
+  where.between("at_ns", filter.since, filter.until);
+  return where;
+}
+
 std::int64_t limit_of(const HistoryFilter& filter) { return std::clamp(filter.limit, 1, kRowsReadMax); }
 
 template <class T>
@@ -238,41 +290,43 @@ Result<> write_row(io::Database& database, const HistoryRow& row) {
 
 Result<std::vector<Json>> read_operations(io::Database& database, const HistoryFilter& filter) {
   std::vector<Json> rows;
+  const Where where = operations_where(filter);
   const Result<> asked =
-      database.query(std::string(kOperationColumns) +
-                         "WHERE (?1='' OR service=?1) AND (?2='' OR environment=?2) AND (?3='' OR status=?3) AND (?4='' OR kind=?4) "
-                         "ORDER BY begun_ns DESC, operation DESC LIMIT ?5",
-                     {filter.service, filter.environment, filter.status, filter.kind, limit_of(filter)},
+      database.query(kOperationColumns + where.sql() + " ORDER BY begun_ns DESC, operation DESC LIMIT ?", where.values(limit_of(filter)),
                      [&](const io::SqlRow& sql) { rows.push_back(operation_of(sql).to_json()); });
   return or_error(asked, std::move(rows));
 }
 
 Result<std::vector<Json>> read_decisions(io::Database& database, const HistoryFilter& filter) {
   std::vector<Json> rows;
-  const Result<> asked = database.query(
-      "SELECT document, at_ns FROM decisions WHERE (?1='' OR service=?1) AND (?2='' OR environment=?2) AND (?3='' OR decision=?3) "
-      "ORDER BY at_ns DESC, id DESC LIMIT ?4",
-      {filter.service, filter.environment, filter.kind, limit_of(filter)},
-      [&](const io::SqlRow& sql) { rows.push_back(decision_of(sql.text(0), Instant(sql.integer(1)))); });
+  const Where where = decisions_where(filter);
+  const Result<> asked = database.query("SELECT document, at_ns FROM decisions " + where.sql() + " ORDER BY at_ns DESC, id DESC LIMIT ?",
+                                        where.values(limit_of(filter)),
+                                        [&](const io::SqlRow& sql) { rows.push_back(decision_of(sql.text(0), Instant(sql.integer(1)))); });
   return or_error(asked, std::move(rows));
 }
 
 Result<std::vector<Json>> read_deployments(io::Database& database, const HistoryFilter& filter) {
   std::vector<Json> rows;
-  const Result<> asked = database.query(
-      R"(SELECT service, environment, epoch, release, "from", at_ns, announced, by_rollback FROM deployments
-         WHERE (?1='' OR service=?1) AND (?2='' OR environment=?2) ORDER BY at_ns DESC, epoch DESC LIMIT ?3)",
-      {filter.service, filter.environment, limit_of(filter)}, [&](const io::SqlRow& sql) {
-        DeploymentRow row;
-        row.service = {sql.text(0), sql.text(1)};
-        row.epoch = static_cast<std::uint64_t>(sql.integer(2));
-        row.release = sql.text(3);
-        row.from = sql.text(4);
-        row.at = Instant(sql.integer(5));
-        row.announced = sql.integer(6) != 0;
-        row.by_rollback = sql.integer(7) != 0;
-        rows.push_back(row.to_json());
-      });
+  Where where;
+  where.equals("service", filter.service);
+  where.equals("environment", filter.environment);
+  if (!filter.release.empty()) where.add(R"((release=? OR "from"=?))", {filter.release, filter.release});
+  where.between("at_ns", filter.since, filter.until);
+  const Result<> asked =
+      database.query(R"(SELECT service, environment, epoch, release, "from", at_ns, announced, by_rollback FROM deployments )" +
+                         where.sql() + " ORDER BY at_ns DESC, epoch DESC LIMIT ?",
+                     where.values(limit_of(filter)), [&](const io::SqlRow& sql) {
+                       DeploymentRow row;
+                       row.service = {sql.text(0), sql.text(1)};
+                       row.epoch = static_cast<std::uint64_t>(sql.integer(2));
+                       row.release = sql.text(3);
+                       row.from = sql.text(4);
+                       row.at = Instant(sql.integer(5));
+                       row.announced = sql.integer(6) != 0;
+                       row.by_rollback = sql.integer(7) != 0;
+                       rows.push_back(row.to_json());
+                     });
   return or_error(asked, std::move(rows));
 }
 
@@ -310,6 +364,56 @@ Result<std::vector<OperationTotal>> read_totals(io::Database& database) {
         totals.push_back(OperationTotal{{sql.text(0), sql.text(1)}, *kind, *trigger, *status, sql.integer(5)});
       });
   return or_error(asked, std::move(totals));
+}
+
+Result<std::vector<OperationRow>> read_last_operations(io::Database& database) {
+  constexpr std::int64_t kRowsMax = 10'000;
+  std::vector<OperationRow> rows;
+  // Beside a maximum SQLite gives the other columns of the row that has it.
+  const Result<> asked = database.query(
+      std::string(kOperationColumns) +
+          "WHERE rowid IN (SELECT rowid FROM (SELECT rowid, max(ended_ns) FROM operations WHERE terminal=1 AND ended_ns IS NOT NULL "
+          "GROUP BY service, environment, kind)) LIMIT ?",
+      {kRowsMax}, [&](const io::SqlRow& sql) { rows.push_back(operation_of(sql)); });
+  return or_error(asked, std::move(rows));
+}
+
+Result<StatsRows> read_stats_rows(io::Database& database, const HistoryFilter& filter, std::int64_t rows_max) {
+  StatsRows rows;
+  const Where where = operations_where(filter);
+  Result<> asked = database.query(kOperationColumns + where.sql() + " ORDER BY begun_ns DESC LIMIT ?", where.values(rows_max + 1),
+                                  [&](const io::SqlRow& sql) { rows.operations.push_back(operation_of(sql)); });
+  if (asked.has_error()) return asked.error();
+  HistoryFilter of_holds;
+  of_holds.service = filter.service;
+  of_holds.environment = filter.environment;
+  of_holds.kind = to_string(DecisionKind::hold);
+  of_holds.since = filter.since;
+  of_holds.until = filter.until;
+  const Where holds = decisions_where(of_holds);
+  std::string last;
+  asked = database.query(
+      "SELECT d.id, d.service, d.environment, d.at_ns, json_extract(g.value, '$.guard') FROM "
+      "(SELECT * FROM decisions " +
+          holds.sql() +
+          " ORDER BY at_ns DESC LIMIT ?) AS d LEFT JOIN json_each(d.document, '$.guards') AS g ON json_extract(g.value, '$.yes')=0 "
+          "AND json_extract(g.value, '$.asked')=1 AND json_extract(g.value, '$.passed_over')=0",
+      holds.values(rows_max + 1), [&](const io::SqlRow& sql) {
+        if (rows.decisions.empty() || last != sql.text(0))
+          rows.decisions.push_back(
+              DecisionFacts{ServiceKey{sql.text(1), sql.text(2)}, Instant(sql.integer(3)), DecisionKind::hold, std::vector<std::string>{}});
+        last = sql.text(0);
+        if (!sql.is_null(4)) rows.decisions.back().refused_by.push_back(sql.text(4));
+      });
+  if (asked.has_error()) return asked.error();
+  const auto bound = [&](auto& list) {
+    if (static_cast<std::int64_t>(list.size()) <= rows_max) return;
+    rows.truncated = true;
+    list.resize(static_cast<std::size_t>(rows_max));
+  };
+  bound(rows.operations);
+  bound(rows.decisions);
+  return rows;
 }
 
 Result<> retain_newest(io::Database& database, std::int64_t rows_max) {

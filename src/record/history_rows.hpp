@@ -7,6 +7,7 @@
 
 #include "io/sqlite.hpp"
 #include "record/history.hpp"
+#include "record/stats.hpp"
 
 namespace rollbackd::record {
 
@@ -21,6 +22,16 @@ Result<std::vector<Json>> read_deployments(io::Database& database, const History
 Result<Json> read_operation(io::Database& database, const std::string& id);
 /// Ended operations, those that retention took away included.
 Result<std::vector<OperationTotal>> read_totals(io::Database& database);
+
+/// The newest ended operation of each service, environment and kind.
+Result<std::vector<OperationRow>> read_last_operations(io::Database& database);
+/// What the statistics are computed from, newest first, at most `rows_max` of each, and whether there are more.
+struct StatsRows {
+  std::vector<OperationRow> operations;
+  std::vector<DecisionFacts> decisions;  ///< the holds
+  bool truncated = false;
+};
+Result<StatsRows> read_stats_rows(io::Database& database, const HistoryFilter& filter, std::int64_t rows_max);
 
 /// Deletes the oldest rows of each table beyond `rows_max`; an operation that has not ended is never deleted.
 Result<> retain_newest(io::Database& database, std::int64_t rows_max);

@@ -52,10 +52,19 @@ CREATE INDEX deployments_by_time ON deployments (at_ns);
 CREATE INDEX steps_by_time ON steps (begun_ns);
 )sql";
 
+// For filters by service: without these each look at one service's past reads everybody's.
+constexpr const char* kVersion3 = R"sql(
+CREATE INDEX operations_by_service ON operations (service, environment, begun_ns);
+CREATE INDEX operations_by_status ON operations (status, begun_ns);
+CREATE INDEX decisions_by_service ON decisions (service, environment, at_ns);
+CREATE INDEX decisions_by_word ON decisions (decision, at_ns);
+CREATE INDEX deployments_by_service ON deployments (service, environment, at_ns);
+)sql";
+
 }  // namespace
 
 const std::vector<std::string>& history_migrations() {
-  static const std::vector<std::string> list{kVersion1, kVersion2};
+  static const std::vector<std::string> list{kVersion1, kVersion2, kVersion3};
   return list;
 }
 

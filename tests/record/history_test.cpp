@@ -427,6 +427,157 @@ TEST_F(HistoryTest, AFileOfTheFirstVersionIsBroughtToTheNewest) {
   EXPECT_EQ(history.totals().size(), 2U);
 }
 
+TEST_F(HistoryTest, AFileOfTheSecondVersionGetsItsIndexesAndTheyAreUsed) {
+  {
+    io::KeptOptions old;
+    old.path = path;
+    old.migrations = {history_migrations()[0], history_migrations()[1]};
+    Result<io::Kept> file = io::open_kept_file(old);
+    ASSERT_TRUE(file.has_value()) << file.error().text();
+    ASSERT_TRUE(
+        file->database
+            .script(R"(INSERT INTO operations VALUES ('op-old','shop-api','prod','rollback','previous','automatic','crash','standard',
+                      'succeeded',1,'v2','v1','','','','[]','',1,1795176000000000000,NULL,1795176001000000000,'done','','{}'))")
+            .has_value());
+  }
+  {
+    History history(path);
+    EXPECT_THAT(texts(operations(history), "operation"), ElementsAre("op-old"));
+    EXPECT_EQ(history.trouble(), "");
+  }
+
+  Result<io::Database> file = io::Database::open(path);
+  ASSERT_TRUE(file.has_value());
+  std::string plan;
+  const Result<> asked = file->query(
+      "EXPLAIN QUERY PLAN SELECT * FROM operations WHERE service='a' AND environment='b' AND begun_ns>=1 ORDER BY begun_ns DESC", {},
+      [&](const io::SqlRow& row) { plan += row.text(3); });
+
+  EXPECT_TRUE(asked.has_value());
+  EXPECT_EQ(file->number("PRAGMA user_version").value(), 3);
+  EXPECT_THAT(plan, HasSubstr("USING INDEX operations_by_service"));
+}
+
+TEST_F(HistoryTest, OperationsAreFilteredByEverythingAPersonAsksFor) {
+  History history(path);
+  OperationRow by_hand = operation("op-1", OperationStatus::succeeded, 0);
+  by_hand.request.trigger = Trigger::manual;
+  by_hand.request.cause = Cause::operator_;
+  by_hand.request.principal = "token:ci";
+  OperationRow crash = operation("op-2", OperationStatus::failed, 10);
+  crash.request.cause = Cause::crash;
+  crash.request.principal = "rollbackd";
+  OperationRow other = operation("op-3", OperationStatus::succeeded, 20);
+  other.request.service = {"billing", "prod"};
+  other.request.from = "v9";
+  other.request.to = "v8";
+  for (const OperationRow& row : {by_hand, crash, other}) history.add(row);
+  const auto found = [&](auto set) {
+    HistoryFilter filter;
+    set(filter);
+    return texts(operations(history, filter), "operation");
+  };
+
+  EXPECT_THAT(found([](auto& f) { f.trigger = "manual"; }), ElementsAre("op-1"));
+  EXPECT_THAT(found([](auto& f) { f.cause = "crash"; }), ElementsAre("op-2"));
+  EXPECT_THAT(found([](auto& f) { f.principal = "token:ci"; }), ElementsAre("op-1"));
+  EXPECT_THAT(found([](auto& f) { f.release = "v8"; }), ElementsAre("op-3"));
+  EXPECT_THAT(found([](auto& f) { f.release = "v2"; }), ElementsAre("op-2", "op-1"));
+  EXPECT_THAT(found([](auto& f) { f.since = kNoon + 10s; }), ElementsAre("op-3", "op-2"));
+  EXPECT_THAT(found([](auto& f) { f.until = kNoon + 10s; }), ElementsAre("op-2", "op-1"));
+  EXPECT_THAT(found([](auto& f) {
+                f.since = kNoon;
+                f.service = "shop-api";
+                f.status = "failed";
+              }),
+              ElementsAre("op-2"));
+  EXPECT_THAT(found([](auto& f) { f.service = "x' OR '1'='1"; }), IsEmpty());
+}
+
+TEST_F(HistoryTest, DecisionsAndDeploymentsAreFilteredByReleaseAndTime) {
+  History history(path);
+  for (int i = 1; i <= 3; ++i) {
+    Decision decision;
+    decision.id = "d" + std::to_string(i);
+    decision.service = {"shop-api", "prod"};
+    decision.at = kNoon + std::chrono::seconds(i);
+    decision.release = "v" + std::to_string(i);
+    decision.target = "v" + std::to_string(i - 1);
+    history.add(decision);
+    history.add(deployment(static_cast<std::uint64_t>(i), "v" + std::to_string(i)));
+  }
+  HistoryFilter of_v2, late;
+  of_v2.release = "v2";
+  late.since = kNoon + 3s;
+
+  EXPECT_THAT(texts(decisions(history, of_v2), "id"), ElementsAre("d3", "d2"));
+  EXPECT_THAT(texts(decisions(history, late), "id"), ElementsAre("d3"));
+  EXPECT_THAT(texts(deployments(history, of_v2), "release"), ElementsAre("v2"));
+  EXPECT_THAT(texts(deployments(history, late), "release"), ElementsAre("v3"));
+}
+
+TEST_F(HistoryTest, StatisticsAreOfTheRowsTheFilterLeaves) {
+  History history(path);
+  const auto ended = [](OperationRow row, Duration took) {
+    row.ended = row.begun + took;
+    return row;
+  };
+  history.add(ended(operation("op-1", OperationStatus::succeeded, 0), 2s));
+  history.add(ended(operation("op-2", OperationStatus::failed, 10), 4s));
+  OperationRow other = ended(operation("op-3", OperationStatus::succeeded, 20), 100s);
+  other.request.service.name = "billing";
+  history.add(other);
+  Decision hold;
+  hold.id = "d1";
+  hold.service = {"shop-api", "prod"};
+  hold.at = kNoon;
+  hold.kind = DecisionKind::hold;
+  GuardAnswer no, over, yes;
+  no.guard = "budget";
+  over.guard = "cooldown";
+  over.passed_over = true;
+  yes.guard = "reversible";
+  yes.yes = true;
+  hold.guards = {no, over, yes};
+  history.add(hold);
+  Decision without_guards = hold;
+  without_guards.id = "d2";
+  without_guards.guards.clear();
+  history.add(without_guards);
+  const auto stats = [&](const HistoryFilter& filter) {
+    auto promise = std::make_shared<std::promise<Result<Json>>>();
+    history.stats(filter, [promise](Result<Json> answer) { promise->set_value(std::move(answer)); });
+    return wait_for(promise->get_future()).value();
+  };
+  HistoryFilter shop;
+  shop.service = "shop-api";
+
+  const Json all = stats({}), of_shop = stats(shop);
+
+  EXPECT_EQ(all["operations"].int_or(0), 3);
+  EXPECT_EQ(of_shop["operations"].int_or(0), 2);
+  EXPECT_EQ(of_shop["success_rate"].number_or(0), 0.5);
+  EXPECT_EQ(of_shop["durations"]["total"]["mean_seconds"].number_or(0), 3);
+  EXPECT_EQ(of_shop["holds"].int_or(0), 2);
+  EXPECT_EQ(of_shop["holds_by_guard"].dump(), R"([{"guard":"budget","count":1}])");
+}
+
+TEST_F(HistoryTest, TheLastEndedOperationOfEachServiceAndKindIsKnown) {
+  History history(path);
+  for (int i = 1; i <= 3; ++i) {
+    OperationRow row = operation("op-" + std::to_string(i), i == 2 ? OperationStatus::failed : OperationStatus::succeeded, i);
+    row.ended = row.begun + 1s;
+    if (i == 3) row.request.kind = OperationKind::deploy;
+    history.add(row);
+  }
+  history.add(operation("op-open", OperationStatus::running, 9));
+
+  std::vector<std::string> ids;
+  for (const OperationRow& row : history.last_operations()) ids.push_back(row.request.operation + " " + to_string(row.status));
+
+  EXPECT_THAT(ids, testing::UnorderedElementsAre("op-2 failed", "op-3 succeeded"));
+}
+
 TEST_F(HistoryTest, AFileOfANewerProgramIsLeftAlone) {
   {
     Result<io::Database> newer = io::Database::open(path);

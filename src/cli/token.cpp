@@ -45,7 +45,8 @@ std::optional<Json> ask(const Options& o, int& result, const std::function<Resul
 /// A new file for the secret, readable by its owner alone; made before the token is, so that no secret is lost.
 class SecretFile {
  public:
-  explicit SecretFile(std::string path) : path_(std::move(path)), fd_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) {
+  explicit SecretFile(std::string path)
+      : path_(std::move(path)), fd_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) {
     if (fd_ < 0) why_ = Error::from_errno("cannot make " + path_, errno).try_next("name a file that is not there yet");
   }
   SecretFile(const SecretFile&) = delete;

@@ -106,7 +106,12 @@ struct Exporter::Impl {
   }
 };
 
-Exporter::Exporter() : impl_(std::make_unique<Impl>()) {}
+Exporter::Exporter() : impl_(std::make_unique<Impl>()) {
+  // Operations are rare: had the histogram only the phases that ended already, no increase() would ever see the first one after a start.
+  for (const OperationKind kind : {OperationKind::rollback, OperationKind::deploy})
+    for (const char* phase : {"preflight", "switch", "restart", "verify", "total"})
+      impl_->durations.Add({{"phase", phase}, {"kind", to_string(kind)}}, kOperationSeconds);
+}
 Exporter::~Exporter() = default;
 
 void Exporter::seed(const std::vector<record::OperationTotal>& totals, const std::vector<record::OperationRow>& last) {

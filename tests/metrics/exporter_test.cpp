@@ -209,6 +209,17 @@ TEST(Exporter, AnOperationsPhasesAndItsWholeAreInTheHistogram) {
   EXPECT_EQ(value_of(text, name + R"(_bucket{kind="rollback",phase="switch",le="0.025"})"), 1);
 }
 
+TEST(Exporter, TheFirstOperationAfterAStartIsAnIncreaseOfItsHistogramToo) {
+  const Exporter exporter;
+
+  const std::string text = exporter.text({});
+
+  for (const char* kind : {"rollback", "deploy"})
+    for (const char* phase : {"preflight", "switch", "restart", "verify", "total"})
+      EXPECT_EQ(value_of(text, "rollbackd_operation_duration_seconds_count{kind=\"" + std::string(kind) + "\",phase=\"" + phase + "\"}"),
+                0);
+}
+
 TEST(Exporter, TheRatioIsOfEndedRollbacksAloneAndOfEachEnvironment) {
   Exporter exporter;
   exporter.operation_ended(row(OperationKind::rollback, OperationStatus::succeeded));

@@ -150,7 +150,7 @@ int run_daemon(const Options& options) {
       context.stop();
       co_return;
     }
-    exporter.seed(engine.history().totals());
+    exporter.seed(engine.history().totals(), engine.history().last_operations());
     auto port = server.listen_tcp(settings.listen);
     auto local = server.listen_unix(socket_path(settings), 0660);
     has_socket = local.has_value();

@@ -141,7 +141,7 @@ void Service::never_begun(const OperationRequest& request, const std::string& wh
   row.ended = row.begun;
   row.detail = why;
   engine_.history_->add(row);
-  if (engine_.hooks_.operation_ended) engine_.hooks_.operation_ended(row);
+  operation_ended(row);
   event::OperationEnded ended;
   ended.operation = request.operation;
   ended.kind = request.kind;

@@ -36,6 +36,7 @@ asio::awaitable<Result<>> Engine::start() {
   if (::mkdir(services.c_str(), 0700) != 0 && errno != EEXIST) co_return Error::from_errno("cannot make " + services, errno);
   history_ = std::make_unique<record::History>(settings_.state_directory + "/history.sqlite");
   if (!history_->trouble().empty()) log::error("the history is not on disk", {{"why", history_->trouble()}});
+  audit_ = std::make_unique<record::AuditLog>(settings_.state_directory + "/audit.log");
   outbox_ = std::make_unique<notify::Outbox>(executor_, settings_.state_directory + "/outbox.sqlite");
   if (auto set = outbox_->set_channels(settings_.notify); !set) co_return set.error();
 
@@ -72,6 +73,7 @@ asio::awaitable<void> Engine::stop() {
   // A record being written is awaited, so that the next start finds a whole one; what follows it is left to recovery.
   co_await writer_.run([] { return 0; });
   history_->flush(5s);
+  audit_->flush(5s);
 }
 
 void Engine::on_batch(Batch batch) {

@@ -44,6 +44,7 @@ asio::awaitable<void> Service::operate(OperationRequest request) {
   ROLLBACKD_FAILPOINT("operate.decided");
   operating_ = request.operation;
   deliver(event::OperationBegan{request.operation, request.kind});
+  operation_begins(request, false);
   World world;
   auto plan = co_await plan_of(request, world);
   if (!plan) {
@@ -67,7 +68,10 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
   const auto self = shared_from_this();
   const OperationRequest request = operation.plan().request;
   operating_ = request.operation;
-  if (recovered) deliver(event::OperationBegan{request.operation, request.kind});
+  if (recovered) {
+    deliver(event::OperationBegan{request.operation, request.kind});
+    operation_begins(request, true);
+  }
   log::info("operation", {{"service", key().text()},
                           {"operation", request.operation},
                           {"kind", to_string(request.kind)},
@@ -148,7 +152,7 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
   row.failed_how = finish->failed_how;
   row.phases = operation.phases();
   engine_.history_->add(row);
-  if (engine_.hooks_.operation_ended) engine_.hooks_.operation_ended(row);
+  operation_ended(row);
   log::info(
       "operation ended",
       {{"service", key().text()}, {"operation", request.operation}, {"status", to_string(finish->status)}, {"detail", finish->detail}});

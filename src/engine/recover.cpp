@@ -96,7 +96,7 @@ asio::awaitable<void> Service::close_unfinished(OperationRecord last, OperationS
   if (!written) deliver(event::StateUntrusted{written.error().text()});
   const record::OperationRow row = row_of(last, clock);
   engine_.history_->add(row);
-  if (engine_.hooks_.operation_ended) engine_.hooks_.operation_ended(row);
+  operation_ended(row);
 }
 
 asio::awaitable<void> Service::recover(record::StateRead read, Result<World> world) {

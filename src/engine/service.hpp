@@ -116,6 +116,9 @@ class Service : public std::enable_shared_from_this<Service> {
   void never_begun(const OperationRequest& request, const std::string& why);
   boost::asio::awaitable<void> persist(Json state);
   boost::asio::awaitable<void> arm(std::string release);
+  // audit.cpp: note it, and tell the hook
+  void operation_begins(const OperationRequest& request, bool recovered);
+  void operation_ended(const record::OperationRow& row);
   // operate.cpp
   boost::asio::awaitable<void> operate(OperationRequest request);
   boost::asio::awaitable<void> drive(rollback::Operation operation, rollback::Ask ask, bool recovered);
@@ -124,7 +127,6 @@ class Service : public std::enable_shared_from_this<Service> {
   boost::asio::awaitable<rollback::VerificationVerdict> verify(std::string release, Duration deadline, Instant switched);
   // recover.cpp
   boost::asio::awaitable<void> recover(record::StateRead read, Result<World> world);
-  void operation_ended(const record::OperationRow& row);
   boost::asio::awaitable<void> close_unfinished(OperationRecord last, OperationStatus status, std::string note);
   checks::VerifyContext verify_context(const std::string& release) const;
 

@@ -240,4 +240,18 @@ asio::awaitable<Result<Json>> Engine::operation(std::string id) {
   co_return co_await from_history<Json>(executor_, start);
 }
 
+asio::awaitable<Result<Json>> Engine::stats(record::HistoryFilter filter) {
+  auto start = [this, filter](auto done) { history_->stats(filter, std::move(done)); };
+  co_return co_await from_history<Json>(executor_, start);
+}
+
+asio::awaitable<Result<Json>> Engine::audit_entries(record::AuditFilter filter) {
+  auto read = [filter, directory = settings_.state_directory]() -> Result<std::vector<Json>> {
+    auto files = record::audit_files(directory);
+    if (!files) return files.error();
+    return record::read_audit(*files, filter);
+  };
+  co_return as_array(co_await bulk_.run(std::move(read)));
+}
+
 }  // namespace rollbackd::engine

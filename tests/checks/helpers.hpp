@@ -36,6 +36,7 @@ class WebServer {
     answer = "HTTP/1.1 " + status + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
   }
   std::string answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+  std::string request;  ///< the last one's head
   int connections = 0, requests = 0;
 
  private:
@@ -54,6 +55,7 @@ class WebServer {
       const auto [error, size] = co_await asio::async_read_until(socket, asio::dynamic_buffer(buffer), "\r\n\r\n", kToken);
       if (error) co_return;
       ++requests;
+      request = buffer.substr(0, size);
       buffer.erase(0, size);
       const std::string text = answer;
       if (!text.empty()) co_await asio::async_write(socket, asio::buffer(text), kToken);

@@ -1,11 +1,11 @@
 // Asks a service's health over HTTP, on a grid of planned instants.
 // Flow: service -> [http check] -batch-> engine. A failed probe is a batch too; one that could not look says nothing of the service.
-#include <algorithm>
 #include <optional>
 
 #include "checks/expect.hpp"
 #include "checks/kinds.hpp"
 #include "checks/parts.hpp"
+#include "checks/probe.hpp"
 #include "checks/probe_loop.hpp"
 
 namespace rollbackd::checks {
@@ -14,13 +14,17 @@ namespace asio = boost::asio;
 
 namespace {
 
+constexpr std::string_view kStatusCode = "probe_http_status_code";
+
 class HttpCheck final : public Check {
  public:
   HttpCheck(CheckContext context, io::HttpUrl url, Expectation expectation)
-      : context_(std::move(context)), url_(std::move(url)), expectation_(std::move(expectation)), client_(context_.executor, url_) {
-    const std::string instance = instance_of(url_.unix_socket, url_.host, url_.port);
-    for (std::size_t i = 0; i < kMetrics.size(); ++i) labels_[i] = labels_of(context_, kMetrics[i], instance);
-  }
+      : context_(std::move(context)),
+        url_(std::move(url)),
+        expectation_(std::move(expectation)),
+        client_(context_.executor, url_),
+        record_(&context_, &counters_, instance_of(url_.unix_socket, url_.host, url_.port)),
+        status_labels_(labels_of(context_, kStatusCode, instance_of(url_.unix_socket, url_.host, url_.port))) {}
 
   asio::awaitable<void> run() override {
     return run_on_grid(&context_, &counters_, [this](Instant slot) { return probe(&client_, fresh_next_, slot); });
@@ -33,21 +37,15 @@ class HttpCheck final : public Check {
   }
 
   Source source() const override {
-    Source out{context_.service, context_.settings.name, {}, 2 * context_.settings.interval + context_.settings.timeout};
-    for (const std::string_view metric : kMetrics) out.metrics.emplace_back(metric);
+    Source out{context_.service, context_.settings.name, record_.metrics(), 2 * context_.settings.interval + context_.settings.timeout};
+    if (!of_dependency(context_)) out.metrics.emplace_back(kStatusCode);
     return out;
   }
 
-  void begin_epoch() override {
-    failures_ = 0;
-    first_failure_.reset();
-  }
+  void begin_epoch() override { record_.begin_epoch(); }
   const CheckCounters& counters() const override { return counters_; }
 
  private:
-  static constexpr std::array<std::string_view, 6> kMetrics{"probe_success",   "probe_duration_seconds",     "probe_http_status_code",
-                                                            "probe_timed_out", "probe_consecutive_failures", "probe_failing_seconds"};
-
   /// @param planned  the slot; nothing for a second opinion, which counts as the instant it really is
   /// @return nothing when it was cancelled
   asio::awaitable<std::optional<Batch>> probe(io::HttpClient* client, bool fresh, std::optional<Instant> planned) {
@@ -74,9 +72,8 @@ class HttpCheck final : public Check {
       batch.detail = evidence(failure);
       const bool other_side = timed_out || error.code == Errc::unavailable || error.code == Errc::corrupt || error.code == Errc::too_large;
       if (!other_side) {
-        ++counters_.unobserved;
         fresh_next_ = true;
-        batch.unobserved = evidence(failure);
+        record_.unobserved(batch, failure);
         return batch;
       }
     } else {
@@ -85,26 +82,9 @@ class HttpCheck final : public Check {
       batch.detail = evidence(status_line(*answer, took) + (tell_why ? ", but " + failure : ""));
     }
 
-    const bool success = failure.empty();
-    fresh_next_ = !success;
-    if (success) {
-      ++counters_.ok;
-      begin_epoch();
-    } else {
-      ++counters_.failed;
-      ++failures_;
-      first_failure_ = std::min(first_failure_.value_or(slot), slot);
-    }
-    batch.healthy = success;
-    const double failing = success ? 0 : std::chrono::duration<double>(slot - *first_failure_).count();
-    const std::array<double, kMetrics.size()> values{success ? 1.0 : 0.0,
-                                                     std::chrono::duration<double>(took).count(),
-                                                     answer.has_error() ? 0.0 : answer->status,
-                                                     timed_out ? 1.0 : 0.0,
-                                                     static_cast<double>(failures_),
-                                                     failing};
-    batch.samples.reserve(values.size());
-    for (std::size_t i = 0; i < values.size(); ++i) batch.samples.push_back({labels_[i], values[i], false});
+    fresh_next_ = !failure.empty();
+    record_.judged(batch, {slot, failure.empty(), timed_out, took});
+    if (!of_dependency(context_)) batch.samples.push_back({status_labels_, answer.has_error() ? 0.0 : answer->status, false});
     return batch;
   }
 
@@ -112,11 +92,10 @@ class HttpCheck final : public Check {
   io::HttpUrl url_;
   Expectation expectation_;
   io::HttpClient client_;
-  std::array<Labels, kMetrics.size()> labels_;
   CheckCounters counters_;
-  bool fresh_next_ = false;               ///< after a failure: a broken connection must not look like a broken service twice
-  std::uint64_t failures_ = 0;            ///< in a row
-  std::optional<Instant> first_failure_;  ///< the slot of the row's first
+  ProbeRecord record_;
+  Labels status_labels_;
+  bool fresh_next_ = false;  ///< after a failure: a broken connection must not look like a broken service twice
 };
 
 }  // namespace

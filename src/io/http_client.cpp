@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "base/text.hpp"
+#include "io/connect_parts.hpp"
 
 namespace rollbackd::io {
 
@@ -33,12 +34,10 @@ using boost::system::error_code;
 namespace {
 
 using Socket = asio::generic::stream_protocol::socket;
-using Endpoint = asio::generic::stream_protocol::endpoint;
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 
 constexpr std::size_t kHeaderBytesMax = 16 << 10;
 constexpr std::size_t kReadBytes = 16 << 10;  ///< one read; on the stack of a plain function, never in a coroutine's frame
-constexpr std::size_t kAddressesMax = 8;      ///< of one name; more are not tried
 constexpr int kInformationalMax = 8;          ///< 1xx answers before the real one
 
 bool has_control(std::string_view text) {
@@ -87,35 +86,6 @@ class AnswerParser : public http::basic_parser<false> {
 
   std::size_t body_bytes_max_;
 };
-
-/// Name resolution that may outlive the request that began it: getaddrinfo cannot be interrupted. A client never has more than one.
-struct Lookup {
-  explicit Lookup(const asio::any_io_executor& executor) : resolver(executor), done(executor, asio::steady_timer::time_point::max()) {}
-  asio::ip::tcp::resolver resolver;
-  asio::steady_timer done;  ///< cancelled when the answer is in, or when nobody may wait any longer
-  bool finished = false;
-  error_code error;
-  std::vector<Endpoint> endpoints;
-};
-
-/// Whether a failed connection says something of us rather than of the other side.
-bool is_our_own_trouble(int errno_value) {
-  switch (errno_value) {
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-    case ENOMEM:
-    case ENETUNREACH:
-    case ENETDOWN:
-    case EADDRNOTAVAIL:
-    case EADDRINUSE:
-    case EAFNOSUPPORT:
-    case EPROTONOSUPPORT:
-    case EACCES:
-    case EPERM: return true;
-    default: return false;
-  }
-}
 
 }  // namespace
 
@@ -306,17 +276,7 @@ asio::awaitable<Result<std::vector<Endpoint>>> HttpClient::Impl::resolve(std::sh
   }
 
   self->phase = Phase::resolving;
-  if (!self->lookup) {
-    self->lookup = std::make_shared<Lookup>(self->executor);
-    self->lookup->resolver.async_resolve(self->url.host, self->url.port, asio::ip::tcp::resolver::numeric_service,
-                                         [lookup = self->lookup](error_code e, const asio::ip::tcp::resolver::results_type& found) {
-                                           lookup->finished = true;
-                                           lookup->error = e;
-                                           for (const auto& entry : found)
-                                             if (lookup->endpoints.size() < kAddressesMax) lookup->endpoints.emplace_back(entry.endpoint());
-                                           lookup->done.cancel();
-                                         });
-  }
+  if (!self->lookup) self->lookup = Lookup::begin(self->executor, self->url.host, self->url.port);
   const std::shared_ptr<Lookup> lookup = self->lookup;
   if (!lookup->finished) {
     co_await lookup->done.async_wait(kToken);  // Always ends as "aborted": by the answer, the deadline or a cancel.

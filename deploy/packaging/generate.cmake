@@ -1,0 +1,11 @@
+# Puts what PROGRAM --generate KIND prints in the place of @GENERATED@ in TEMPLATE (none: alone) and writes OUTPUT. Run by the build.
+execute_process(COMMAND ${PROGRAM} --generate ${KIND} OUTPUT_VARIABLE GENERATED RESULT_VARIABLE failed)
+if(failed)
+  message(FATAL_ERROR "${PROGRAM} --generate ${KIND}: ${failed}")
+endif()
+string(REGEX REPLACE "\n$" "" GENERATED "${GENERATED}")
+if(TEMPLATE)
+  configure_file(${TEMPLATE} ${OUTPUT} @ONLY)
+else()
+  file(WRITE ${OUTPUT} "${GENERATED}\n")
+endif()

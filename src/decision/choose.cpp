@@ -25,6 +25,15 @@ constexpr std::size_t kEvidenceTextsMax = 20;
 
 bool is_about_time(const std::string& guard) { return guard == "cooldown" || guard == "budget" || guard == "not_suspended"; }
 
+/// The name that people gave what was asked: the service's, or that of the check's `dependency`; with what it said.
+std::string name_of_dependency(const config::ServiceSettings& settings, const ReprobeAnswer& answer) {
+  std::string name = answer.service.text();
+  if (answer.service == settings.key)
+    for (const config::CheckSettings& check : settings.checks)
+      if (check.name == answer.check) name = check.dependency;
+  return answer.detail.empty() ? name : name + " (" + cut(answer.detail, 120) + ")";
+}
+
 std::string signature_of(const Decision& decision) {
   std::string out = std::string(to_string(decision.kind)) + "|" + decision.release + "|" + decision.target;
   for (const GuardAnswer& answer : decision.guards) out += "|" + answer.guard + (answer.yes ? "=yes" : "=no");
@@ -155,6 +164,8 @@ void Incident::decide(Turn& turn, const event::Settled& answers) {
     if (other.answered && !other.healthy &&
         std::find(settings_.depends_on.begin(), settings_.depends_on.end(), other.service.text()) != settings_.depends_on.end())
       input.dependencies_failing.push_back(other.service.text());
+  for (const ReprobeAnswer& dependency : answers.dependencies)
+    if (dependency.answered && !dependency.healthy) input.dependencies_failing.push_back(name_of_dependency(settings_, dependency));
   input.observer = answers.observer;
   input.evidence_fresh = further_ || !only_unconfirmed;
   input.evidence_detail =

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/text.hpp"
+#include "config/judges_health.hpp"
 #include "decision/incident.hpp"
 
 namespace rollbackd::decision {
@@ -12,12 +13,19 @@ namespace {
 constexpr std::size_t kAlertsMax = 1000;
 constexpr std::size_t kVerdictsMax = 10'000;
 
+/// True for what is wrong with the release's files whether or not a process runs with them: a validator that refuses a configuration says
+/// so before the first start, and a reload that was refused for it never becomes one.
+bool about_files(const AlertChange& change) {
+  return !change.reads.empty() &&
+         std::all_of(change.reads.begin(), change.reads.end(), [](const std::string& m) { return m == "config_valid"; });
+}
+
 }  // namespace
 
 bool Incident::warming(Instant now) const {
   if (!warming_since_ || now >= *warming_since_ + settings_.policy.start_grace) return false;
   return std::any_of(settings_.checks.begin(), settings_.checks.end(), [&](const config::CheckSettings& check) {
-    return check.type == config::CheckType::http && !healthy_once_.contains(check.name);
+    return config::judges_health(check) && !healthy_once_.contains(check.name);
   });
 }
 
@@ -26,6 +34,7 @@ bool Incident::counts(const Remembered& alert, Instant now) const {
   if (change.action < AlertAction::rollback || !alert.fresh || alert.acknowledged) return false;
   if (change.since < state_.epoch.switched) return false;  // It fired about the release before.
   if (stopped_ && stopped_cleanly_) return false;
+  if (about_files(change)) return true;
   const bool exits = reads(change, "process_exits_total");
   if (!state_.epoch.started) return exits;
   if (warming(now)) return exits || reads(change, "verification_success");
@@ -106,10 +115,10 @@ void Incident::handle(Turn&, const event::RuleVerdict& e) {
 void Incident::handle(Turn&, const event::CheckHealth& e) {
   nothing_heard_since_gap_ = false;
   if (!e.healthy || !state_.epoch.started || stopped_) return;  // Before the start it is the release before that answers.
-  const bool http = std::any_of(settings_.checks.begin(), settings_.checks.end(), [&](const config::CheckSettings& check) {
-    return check.type == config::CheckType::http && check.name == e.check;
+  const bool judges = std::any_of(settings_.checks.begin(), settings_.checks.end(), [&](const config::CheckSettings& check) {
+    return config::judges_health(check) && check.name == e.check;
   });
-  if (http) healthy_once_.insert(e.check);
+  if (judges) healthy_once_.insert(e.check);
 }
 
 }  // namespace rollbackd::decision

@@ -5,6 +5,7 @@
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read.hpp>
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
@@ -36,7 +37,7 @@ class WebServer {
     answer = "HTTP/1.1 " + status + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
   }
   std::string answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-  std::string request;  ///< the last one's head
+  std::string request;  ///< the last one, head and body
   int connections = 0, requests = 0;
 
  private:
@@ -57,6 +58,16 @@ class WebServer {
       ++requests;
       request = buffer.substr(0, size);
       buffer.erase(0, size);
+      if (const std::size_t length = request.find("Content-Length: "); length != request.npos) {
+        const std::size_t body = std::stoul(request.substr(length + 16));
+        if (buffer.size() < body) {
+          const auto [cut_off, more] =
+              co_await asio::async_read(socket, asio::dynamic_buffer(buffer), asio::transfer_exactly(body - buffer.size()), kToken);
+          if (cut_off) co_return;
+        }
+        request += buffer.substr(0, body);
+        buffer.erase(0, body);
+      }
       const std::string text = answer;
       if (!text.empty()) co_await asio::async_write(socket, asio::buffer(text), kToken);
     }

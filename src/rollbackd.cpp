@@ -139,7 +139,13 @@ int run_daemon(const Options& options) {
       boost::system::error_code stopped;
       co_await reload_signal.async_wait(asio::redirect_error(asio::use_awaitable, stopped));
       if (stopped) co_return;
-      co_await reload();
+      const Result<> done = co_await reload();
+      record::AuditEntry entry;
+      entry.principal = "signal:SIGHUP";
+      entry.action = "reload";
+      entry.reason = "SIGHUP; a signal says neither who sent it nor why";
+      entry.outcome = done ? "done" : "failed: " + done.error().text();
+      engine.audit(std::move(entry));
     }
   };
   auto whole = [&]() -> asio::awaitable<void> {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "api/answers.hpp"
+#include "api/query.hpp"
 #include "base/digest.hpp"
 #include "base/ids.hpp"
 #include "base/log.hpp"
@@ -20,41 +22,6 @@ namespace {
 
 constexpr Duration kSuspensionDefault = 4h;
 
-int status_of(Errc code) {
-  switch (code) {
-    case Errc::none: return 200;
-    case Errc::invalid_argument:
-    case Errc::invalid_config:
-    case Errc::corrupt: return 400;
-    case Errc::unauthorized: return 401;
-    case Errc::not_found: return 404;
-    case Errc::conflict:
-    case Errc::refused: return 409;
-    case Errc::too_large: return 413;
-    case Errc::unsupported: return 501;
-    case Errc::unavailable:
-    case Errc::cancelled: return 503;
-    case Errc::timed_out: return 504;
-    case Errc::outcome_unknown:
-    case Errc::io:
-    case Errc::internal: return 500;
-  }
-  return 500;
-}
-
-ServerResponse json(const Json& body, int status = 200) {
-  ServerResponse response;
-  response.status = status;
-  response.body = body.dump() + "\n";
-  return response;
-}
-
-ServerResponse failure(const Error& error) {
-  Json e;
-  e.set("code", to_string(error.code)).set("what", error.what).set("why", error.why).set("next_step", error.next_step);
-  return json(Json::object().set("error", std::move(e)), status_of(error.code));
-}
-
 ServerResponse answer(const Result<Json>& result) { return result ? json(*result) : failure(result.error()); }
 
 ServerResponse text(std::string body, int status = 200) {
@@ -70,22 +37,6 @@ std::string query_or(const ServerRequest& request, const std::string& key, const
   return at == request.query.end() ? fallback : at->second;
 }
 
-Result<record::HistoryFilter> filter_of(const ServerRequest& request) {
-  record::HistoryFilter filter;
-  filter.service = query_or(request, "service");
-  filter.environment = query_or(request, "environment");
-  filter.status = query_or(request, "status");
-  filter.kind = query_or(request, "kind");
-  const std::string limit = query_or(request, "limit", "50");
-  filter.limit = 0;
-  for (const char c : limit) {
-    if (c < '0' || c > '9' || filter.limit > 1000) return Error(Errc::invalid_argument, "limit must be a number from 1 to 1000");
-    filter.limit = filter.limit * 10 + (c - '0');
-  }
-  if (filter.limit < 1 || filter.limit > 1000) return Error(Errc::invalid_argument, "limit must be a number from 1 to 1000");
-  return filter;
-}
-
 /// Who the caller is is known, but it is not enough.
 ServerResponse forbidden(const std::string& who, Role has, Role needed) {
   const std::string role = to_string(needed);
@@ -97,6 +48,7 @@ ServerResponse forbidden(const std::string& who, Role has, Role needed) {
   return response;
 }
 
+constexpr std::string_view kWebhookPath = "/api/v1/alertmanager";
 constexpr std::string_view kTokensPath = "/api/v1/tokens", kRevokePath = "/api/v1/tokens/revoke";
 
 /// What a POST to `path` needs.
@@ -112,11 +64,11 @@ const std::vector<Change>& changes() {
       {"/api/v1/rollback", {"service", "environment", "to", "reason"}, {"emergency", "dry_run", "force", "lenient"}},
       {"/api/v1/deploy", {"service", "environment", "release", "reason"}, {"force"}},
       {"/api/v1/suspend", {"service", "environment", "reason", "duration"}, {}},
-      {"/api/v1/resume", {"service", "environment"}, {}},
-      {"/api/v1/acknowledge", {"service", "environment"}, {}},
+      {"/api/v1/resume", {"service", "environment", "reason"}, {}},
+      {"/api/v1/acknowledge", {"service", "environment", "reason"}, {}},
       {"/api/v1/mark", {"service", "environment", "release", "standing", "reason"}, {}},
-      {kTokensPath, {"name", "role"}, {}},
-      {kRevokePath, {"name"}, {}},
+      {kTokensPath, {"name", "role", "reason"}, {}},
+      {kRevokePath, {"name", "reason"}, {}},
   };
   return all;
 }
@@ -223,18 +175,46 @@ asio::awaitable<ServerResponse> Api::handle(ServerRequest request) {
     refusal.headers["Allow"] = "GET, HEAD, POST";
     co_return refusal;
   }
+  co_return co_await change(std::move(request));
+}
+
+asio::awaitable<ServerResponse> Api::change(ServerRequest request) {
   auto principal = principal_of(request);
-  if (!principal) co_return failure(principal.error());
+  if (!principal) {
+    ServerResponse refusal = failure(principal.error());
+    note(request, refusal, "");
+    co_return refusal;
+  }
+  const std::string name = principal->name;
   const Role needed = role_for(request.path);
-  if (principal->role < needed) co_return forbidden(principal->name, principal->role, needed);
-  co_return co_await mutate(std::move(request), std::move(principal->name));
+  if (principal->role < needed) {
+    ServerResponse refusal = forbidden(name, principal->role, needed);
+    note(request, refusal, name);
+    co_return refusal;
+  }
+  // Not a change of a person's: what it leads to is recorded as rollbackd's own, with the alert as its trigger.
+  if (request.path == kWebhookPath) co_return co_await take_alerts(std::move(request), name);
+  ServerResponse response = co_await mutate(request, name);
+  note(request, response, name);
+  co_return response;
+}
+
+void Api::note(const ServerRequest& request, const ServerResponse& response, const std::string& principal) {
+  auto entry = audit_entry_of(request, response, principal);
+  if (!entry) return;
+  // Who asks for nothing that could be done is not let fill the disk either.
+  const bool at_the_door = response.status == 400 || response.status == 401 || response.status == 403 || response.status == 404;
+  if (at_the_door && !refusals_.take(*entry, io::Clock::wall_now())) return;
+  engine_.audit(std::move(*entry));
 }
 
 asio::awaitable<ServerResponse> Api::read(ServerRequest request) {
   const std::string& path = request.path;
   const engine::ServiceSelector selector{query_or(request, "service"), query_or(request, "environment")};
   if (path == "/metrics") {
-    ServerResponse response = text(exporter_.text(standing_of(engine_)));
+    metrics::Standing standing = standing_of(engine_);
+    standing.alerts_received = received_;
+    ServerResponse response = text(exporter_.text(standing));
     response.content_type = "text/plain; version=0.0.4; charset=utf-8";
     co_return response;
   }
@@ -255,16 +235,27 @@ asio::awaitable<ServerResponse> Api::read(ServerRequest request) {
   if (path == "/api/v1/explain") co_return answer(engine_.explain(selector));
   if (path == "/api/v1/ready") co_return json(engine_.readiness());
   if (path == "/api/v1/alerts") {
-    Json data = Json::object().set("alerts", engine_.alerts());
+    Json data = Json::object().set("alerts", engine_.alerts()).set("pushed", engine_.pushed());
+    data.set("passed_by", Json(Json::Array(passed_by_.begin(), passed_by_.end())));
     co_return json(Json::object().set("status", "success").set("data", std::move(data)));
   }
   constexpr std::string_view kOperation = "/api/v1/operations/";
   if (path.starts_with(kOperation)) co_return answer(co_await engine_.operation(path.substr(kOperation.size())));
-  if (path == "/api/v1/operations" || path == "/api/v1/decisions" || path == "/api/v1/deployments") {
-    auto filter = filter_of(request);
+  if (path == "/api/v1/audit") {
+    auto filter = audit_filter_of(request, io::Clock::wall_now());
     if (!filter) co_return failure(filter.error());
-    if (path == "/api/v1/operations") co_return answer(co_await engine_.operations(*filter));
-    if (path == "/api/v1/decisions") co_return answer(co_await engine_.decisions(*filter));
+    co_return answer(co_await engine_.audit_entries(*filter));
+  }
+  if (path == "/api/v1/operations" || path == "/api/v1/decisions" || path == "/api/v1/deployments" || path == "/api/v1/stats") {
+    const Rows rows = path == "/api/v1/operations"  ? Rows::operations
+                      : path == "/api/v1/decisions" ? Rows::decisions
+                      : path == "/api/v1/stats"     ? Rows::stats
+                                                    : Rows::deployments;
+    auto filter = history_filter_of(request, rows, io::Clock::wall_now());
+    if (!filter) co_return failure(filter.error());
+    if (rows == Rows::operations) co_return answer(co_await engine_.operations(*filter));
+    if (rows == Rows::decisions) co_return answer(co_await engine_.decisions(*filter));
+    if (rows == Rows::stats) co_return answer(co_await engine_.stats(*filter));
     co_return answer(co_await engine_.deployments(*filter));
   }
   co_return failure(Error(Errc::not_found, "there is nothing at " + printable(cut(path, 128)))

@@ -3,9 +3,14 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
+#include <deque>
 #include <functional>
+#include <memory>
+#include <set>
 #include <string>
 
+#include "api/alertmanager.hpp"
+#include "api/change_audit.hpp"
 #include "api/tokens.hpp"
 #include "base/error.hpp"
 #include "engine/engine.hpp"
@@ -35,8 +40,15 @@ class Api {
     std::string name;
     Role role = Role::viewer;
   };
+  boost::asio::awaitable<io::ServerResponse> change(io::ServerRequest request);
+  /// Notes in the audit log what became of a change.
+  void note(const io::ServerRequest& request, const io::ServerResponse& response, const std::string& principal);
   boost::asio::awaitable<io::ServerResponse> mutate(io::ServerRequest request, std::string principal);
   boost::asio::awaitable<io::ServerResponse> change_tokens(io::ServerRequest request, Json body);
+  // webhook.cpp
+  boost::asio::awaitable<io::ServerResponse> take_alerts(io::ServerRequest request, std::string principal);
+  Result<const Routes*> routes();
+  void passed_by(const IncomingAlert& alert, const Routing& routing, const engine::PushedAnswer& answer);
   boost::asio::awaitable<io::ServerResponse> read(io::ServerRequest request);
   boost::asio::awaitable<io::ServerResponse> once_on_disk(Result<Json> done, engine::ServiceSelector selector);
   /// @return `unauthorized` when nobody knows who asks
@@ -46,8 +58,14 @@ class Api {
   metrics::Exporter& exporter_;
   Reload reload_;
   Tokens tokens_;
-  io::Worker files_{1};           ///< writes the token file
-  bool changing_tokens_ = false;  ///< one change at a time
+  io::Worker files_{1};             ///< writes the token file
+  bool changing_tokens_ = false;    ///< one change at a time
+  std::unique_ptr<Routes> routes_;  ///< of the configuration with this signature
+  std::string routes_signature_;
+  metrics::AlertsReceived received_{};
+  std::deque<Json> passed_by_;    ///< alerts from outside that caused nothing, newest last
+  std::set<std::string> warned_;  ///< why alerts caused nothing, as far as the log says so already
+  RefusalBudget refusals_;        ///< attempts at the door that reach the audit log
 };
 
 }  // namespace rollbackd::api

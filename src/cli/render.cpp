@@ -127,6 +127,102 @@ std::string render_operations(const Json& operations) {
   return table.text();
 }
 
+std::string render_decisions(const Json& decisions) {
+  Table table({"AT", "SERVICE", "DECISION", "RELEASE", "TARGET", "REFUSED BY", "REASON"});
+  for (const Json& row : decisions.elements()) {
+    std::vector<std::string> refused;
+    for (const Json& guard : row["guards"].elements())
+      if (guard["asked"].bool_or(true) && !guard["yes"].bool_or(false) && !guard["passed_over"].bool_or(false))
+        refused.push_back(str(guard["guard"]));
+    table.row({str(row["at"]), service_text(row), str(row["decision"]), str(row["release"]), str(row["target"]), join(refused, ", "),
+               cut(str(row["reason"]), 100)});
+  }
+  return table.text();
+}
+
+std::string render_deployments(const Json& deployments) {
+  Table table({"AT", "SERVICE", "RELEASE", "FROM", "HOW"});
+  for (const Json& row : deployments.elements()) {
+    const char* how = row["by_rollback"].bool_or(false) ? "rollback" : row["announced"].bool_or(false) ? "rollbackctl deploy" : "outside";
+    table.row({str(row["at"]), service_text(row), str(row["release"]), str(row["from"]), how});
+  }
+  return table.text();
+}
+
+namespace {
+
+std::string counted(const Json& counts, const char* word) {
+  std::vector<std::string> out;
+  for (const Json& one : counts.elements()) out.push_back(printable(str(one[word])) + " " + std::to_string(one["count"].int_or(0)));
+  return out.empty() ? "none" : join(out, ", ");
+}
+
+}  // namespace
+
+std::string render_stats(const Json& stats) {
+  const std::string since = str(stats["since"]).empty() ? "since the history began" : "since " + str(stats["since"]);
+  if (stats["operations"].int_or(0) == 0)
+    return "no operation yet (" + since + "); holds: " + std::to_string(stats["holds"].int_or(0)) +
+           (stats["holds"].int_or(0) == 0 ? "" : ", by guard: " + counted(stats["holds_by_guard"], "guard")) + "\n";
+  std::string out = "operations   " + std::to_string(stats["operations"].int_or(0)) + " " + since + ", the first at " + str(stats["first"]);
+  if (stats["unfinished"].int_or(0) > 0) out += "; " + std::to_string(stats["unfinished"].int_or(0)) + " not ended";
+  if (stats["truncated"].bool_or(false)) out += "; older ones are left out";
+  out += "\nsuccess      ";
+  if (stats["success_rate"].is_number()) {
+    char percent[32];
+    std::snprintf(percent, sizeof percent, "%.1f %%", std::floor(1000 * stats["success_rate"].number_or(0)) / 10);
+    out += std::string(percent) + ": " + std::to_string(stats["succeeded"].int_or(0)) + " of " +
+           std::to_string(stats["rollbacks"].int_or(0)) + " rollbacks that ended were verified";
+  } else {
+    out += "no rollback has ended yet";
+  }
+  out += "\nby kind      " + counted(stats["by_kind"], "kind") + "\nby status    " + counted(stats["by_status"], "status");
+  out += "\nby cause     " + counted(stats["by_cause"], "cause") + "\nby trigger   " + counted(stats["by_trigger"], "trigger");
+  out += "\nenvironments " + counted(stats["by_environment"], "environment");
+  out += "\nholds        " + std::to_string(stats["holds"].int_or(0)) + ", by guard: " + counted(stats["holds_by_guard"], "guard") + "\n\n";
+  Table table({"ROLLBACKS", "COUNT", "MEAN", "MEDIAN", "P95", "MAX"});
+  const auto spread = [&](const std::string& name, const Json& s) {
+    table.row({name, std::to_string(s["count"].int_or(0)), seconds_text(s["mean_seconds"]), seconds_text(s["median_seconds"]),
+               seconds_text(s["p95_seconds"]), seconds_text(s["max_seconds"])});
+  };
+  spread("whole", stats["durations"]["total"]);
+  spread("decision -> switched", stats["durations"]["decision_to_switched"]);
+  spread("switched -> verified", stats["durations"]["switched_to_verified"]);
+  for (const auto& [name, of_phase] : stats["phases"].members()) spread("phase " + name, of_phase);
+  out += table.text();
+  if (stats["reasons"].elements().empty()) return out;
+  Table reasons({"TIMES", "REASON OF A ROLLBACK"});
+  for (const Json& one : stats["reasons"].elements()) reasons.row({std::to_string(one["count"].int_or(0)), str(one["reason"])});
+  return out + "\n" + reasons.text();
+}
+
+std::string render_audit(const Json& entries) {
+  Table table({"SEQ", "AT", "PRINCIPAL", "ACTION", "SERVICE", "TARGET", "OUTCOME", "REASON", "FROM"});
+  for (const Json& row : entries.elements()) {
+    const std::string service = str(row["service"]).empty()       ? "-"
+                                : str(row["environment"]).empty() ? str(row["service"])
+                                                                  : service_text(row);
+    table.row({std::to_string(row["seq"].int_or(0)), str(row["at"]), str(row["principal"]), str(row["action"]), service,
+               cut(str(row["target"]), 40), cut(str(row["outcome"]), 80), cut(str(row["reason"]), 80), str(row["from"])});
+  }
+  return table.text();
+}
+
+std::string render_audit_verdict(const Json& verdict) {
+  std::string out;
+  if (verdict["ok"].bool_or(false)) {
+    out = "ok: " + std::to_string(verdict["entries"].int_or(0)) + " entries in order";
+    if (verdict["entries"].int_or(0) > 0) out += ", head " + std::to_string(verdict["seq"].int_or(0)) + " " + str(verdict["head"]);
+    out += "\n";
+  } else {
+    const std::string file = str(verdict["file"]);
+    out = "NOT in order: " + (file.empty() ? "" : printable(file) + ":" + std::to_string(verdict["line"].int_or(0)) + ": ") +
+          printable(str(verdict["problem"])) + "\n  in order up to entry " + std::to_string(verdict["seq"].int_or(0)) + "\n";
+  }
+  for (const Json& note : verdict["notes"].elements()) out += "  note: " + printable(note.string_or("")) + "\n";
+  return out;
+}
+
 std::string render_ready(const Json& ready) {
   Table table({"READY", "SERVICE", "WHY"});
   for (const Json& row : ready.elements()) table.row({row["ready"].bool_or(false) ? "yes" : "no", service_text(row), str(row["why"])});

@@ -23,6 +23,13 @@ class Table {
 std::string render_status(const Json& status);
 std::string render_releases(const Json& releases);
 std::string render_operations(const Json& operations);
+std::string render_decisions(const Json& decisions);
+std::string render_deployments(const Json& deployments);
+/// Says what counts, and "no operation yet" rather than a rate of nothing.
+std::string render_stats(const Json& stats);
+std::string render_audit(const Json& entries);
+/// Of `audit verify`: in order or not, the head, and what is worth knowing.
+std::string render_audit_verdict(const Json& verdict);
 std::string render_ready(const Json& ready);
 std::string render_explain(const Json& explained);
 /// Of a rollback, a deployment or a dry run: the message, the steps and each guard's answer.

@@ -15,6 +15,7 @@
 #include "cli/client.hpp"
 #include "cli/generate.hpp"
 #include "cli/init.hpp"
+#include "cli/insight.hpp"
 #include "cli/load.hpp"
 #include "cli/render.hpp"
 #include "cli/token.hpp"
@@ -34,9 +35,8 @@ int code(ExitCode c) { return static_cast<int>(c); }
 struct Options {
   std::string url = "unix:/var/lib/rollbackd/rollbackd.sock";
   std::string token_file, format = "table", config = "/etc/rollbackd/rollbackd.json";
-  std::string service, environment, release, to, reason, standing, duration, status, kind, rules_directory, wait_timeout = "15m";
+  std::string service, environment, release, to, reason, standing, duration, rules_directory, wait_timeout = "15m";
   std::vector<std::string> files;
-  int limit = 20;
   bool emergency = false, dry_run = false, force = false, lenient = false, wait = false, all = false;
 };
 
@@ -266,6 +266,11 @@ Json service_body(const Options& options) {
   return body;
 }
 
+Json with_reason(Json body, const Options& options) {
+  if (!options.reason.empty()) body.set("reason", options.reason);
+  return body;
+}
+
 void add_service(CLI::App* app, Options& o, bool required) {
   auto* service = app->add_option("service", o.service, "Name of the service");
   if (required) service->required();
@@ -307,20 +312,10 @@ int rollbackctl(int argc, char** argv) {
   add_service(explain, o, true);
   explain->callback([&] { result = show(o, "/api/v1/explain", {{"service", o.service}, {"environment", o.environment}}, render_explain); });
 
-  auto* history = app.add_subcommand("history", "Operations of the past, newest first");
-  add_service(history, o, false);
-  history->add_option("--limit", o.limit, "How many")->check(CLI::Range(1, 1000))->capture_default_str();
-  history->add_option("--status", o.status, "Only those that ended so");
-  history->add_option("--kind", o.kind, "Only this kind: rollback, deploy, ...");
-  history->callback([&] {
-    result = show(o, "/api/v1/operations",
-                  {{"service", o.service},
-                   {"environment", o.environment},
-                   {"status", o.status},
-                   {"kind", o.kind},
-                   {"limit", std::to_string(o.limit)}},
-                  render_operations);
-  });
+  const InsightCommands insight{[&] { return connect(o); }, [&] { return o.format == "json"; }, [](const Error& e) { return fail(e); }};
+  add_history_command(app, insight, result);
+  add_stats_command(app, insight, result);
+  add_audit_commands(app, insight, result);
 
   auto* rollback = app.add_subcommand("rollback", "Put a release back");
   add_service(rollback, o, true);
@@ -375,11 +370,13 @@ int rollbackctl(int argc, char** argv) {
   auto* resume = app.add_subcommand("resume", "Let rollbackd act on a service again");
   add_service(resume, o, false);
   resume->add_flag("--all", o.all, "Every service");
-  resume->callback([&] { result = one_or_all(o) ? change(o, "/api/v1/resume", service_body(o)) : 1; });
+  resume->add_option("--reason", o.reason, "Why; recorded");
+  resume->callback([&] { result = one_or_all(o) ? change(o, "/api/v1/resume", with_reason(service_body(o), o)) : 1; });
 
   auto* acknowledge = app.add_subcommand("acknowledge", "Close a service's open incident: a person has looked");
   add_service(acknowledge, o, true);
-  acknowledge->callback([&] { result = change(o, "/api/v1/acknowledge", service_body(o)); });
+  acknowledge->add_option("--reason", o.reason, "Why; recorded");
+  acknowledge->callback([&] { result = change(o, "/api/v1/acknowledge", with_reason(service_body(o), o)); });
 
   auto* mark = app.add_subcommand("mark", "Give a release a standing: rollbackctl mark good SERVICE RELEASE --reason ...");
   mark->add_option("standing", o.standing, "good, bad, revoked, candidate or unknown")
@@ -399,7 +396,8 @@ int rollbackctl(int argc, char** argv) {
   });
 
   auto* reload = app.add_subcommand("reload", "Let the daemon read its configuration again (the same as SIGHUP)");
-  reload->callback([&] { result = change(o, "/-/reload", Json::object()); });
+  reload->add_option("--reason", o.reason, "Why; recorded");
+  reload->callback([&] { result = change(o, "/-/reload", with_reason(Json::object(), o)); });
 
   add_token_commands(app, {[&] { return connect(o); }, [&] { return o.format == "json"; }, [](const Error& e) { return fail(e); }}, result);
 

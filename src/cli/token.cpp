@@ -17,7 +17,7 @@ namespace {
 
 struct Options {
   TokenCommands commands;
-  std::string name, role, output;
+  std::string name, role, output, reason;
 };
 
 /// Asks the daemon. An answer other than 200 is shown as it is. @return nothing when that was so
@@ -78,7 +78,8 @@ int create(const Options& o) {
     if (!file->ready()) return o.commands.fail(file->why());
   }
   int result = 0;
-  const Json body = Json::object().set("name", o.name).set("role", o.role);
+  Json body = Json::object().set("name", o.name).set("role", o.role);
+  if (!o.reason.empty()) body.set("reason", o.reason);
   auto created = ask(o, result, [&](Client& client) { return client.post("/api/v1/tokens", body); });
   if (!created) return result;
   const std::string secret = (*created)["token"].string_or("");
@@ -118,7 +119,8 @@ int list(const Options& o) {
 
 int revoke(const Options& o) {
   int result = 0;
-  const Json body = Json::object().set("name", o.name);
+  Json body = Json::object().set("name", o.name);
+  if (!o.reason.empty()) body.set("reason", o.reason);
   auto answer = ask(o, result, [&](Client& client) { return client.post("/api/v1/tokens/revoke", body); });
   if (!answer) return result;
   std::printf("%s\n", o.commands.json() ? answer->pretty().c_str() : printable((*answer)["message"].string_or("")).c_str());
@@ -137,6 +139,7 @@ void add_token_commands(CLI::App& app, TokenCommands commands, int& result) {
   create_->add_option("name", o->name, "What the record will call its holder")->required();
   create_->add_option("--role", o->role, "viewer, operator or admin")->required()->check(CLI::IsMember({"viewer", "operator", "admin"}));
   create_->add_option("--output", o->output, "Write the secret to this new file, readable by its owner alone, instead of showing it");
+  create_->add_option("--reason", o->reason, "Why; recorded");
   create_->callback([o, &result] { result = create(*o); });
 
   auto* list_ = token->add_subcommand("list", "Names, roles and when each was made");
@@ -144,6 +147,7 @@ void add_token_commands(CLI::App& app, TokenCommands commands, int& result) {
 
   auto* revoke_ = token->add_subcommand("revoke", "Take a token back; it ends at once");
   revoke_->add_option("name", o->name, "Its name")->required();
+  revoke_->add_option("--reason", o->reason, "Why; recorded");
   revoke_->callback([o, &result] { result = revoke(*o); });
 }
 

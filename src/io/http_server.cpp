@@ -162,12 +162,23 @@ ServerResponse refusal(int status, const std::string& what) {
   return out;
 }
 
+/// Who is at the other end of a TCP socket: "127.0.0.1:4711", "[::1]:4711".
+std::string address_text(int fd) {
+  asio::ip::tcp::endpoint end;
+  socklen_t size = static_cast<socklen_t>(end.capacity());
+  if (::getpeername(fd, end.data(), &size) != 0) return {};
+  end.resize(size);
+  const std::string address = end.address().to_string();
+  return (end.address().is_v6() ? "[" + address + "]" : address) + ":" + std::to_string(end.port());
+}
+
 struct Connection {
   Connection(asio::any_io_executor executor, Socket s) : socket(std::move(s)), timer(executor) {}
   Socket socket;
   asio::steady_timer timer;
   asio::cancellation_signal stop;  ///< ends the session's coroutine, a handler under way included
   std::optional<ServerRequest::Peer> peer;
+  std::string remote;
   bool expired = false;
   bool answering = false;  ///< from the complete request to its written answer
   std::uint64_t round = 0;
@@ -328,6 +339,7 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, std::s
       response = refusal(refused, std::string(reason.data(), reason.size()));
     } else {
       request.peer = c->peer;
+      request.remote = c->remote;
       c->answering = true;
       response = co_await answer(self, std::move(request));
     }
@@ -361,6 +373,7 @@ void HttpServer::Impl::begin(const std::shared_ptr<Impl>& self, int fd, bool uni
     c->peer = ServerRequest::Peer{static_cast<int>(who.uid), static_cast<int>(who.gid), who.pid};
   } else {
     c->socket.set_option(asio::ip::tcp::no_delay(true), error);
+    c->remote = address_text(fd);
   }
   const auto entry = self->connections.insert(self->connections.end(), c);
   asio::co_spawn(self->executor, serve(self, c), asio::bind_cancellation_slot(c->stop.slot(), [self, c, entry](std::exception_ptr) {

@@ -24,6 +24,7 @@ struct ServerRequest {
     int uid = -1, gid = -1, pid = -1;
   };
   std::optional<Peer> peer;
+  std::string remote{};  ///< of a TCP peer: "127.0.0.1:4711"; empty on the unix socket
 };
 struct ServerResponse {
   int status = 200;

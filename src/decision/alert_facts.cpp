@@ -78,6 +78,8 @@ std::set<std::string> ways_of(const AlertChange& change) {
 std::string text_of(const AlertChange& change) {
   std::string summary(change.annotations.get("summary"));
   if (summary.empty()) summary = change.labels.to_string();
+  if (change.group == kPushedGroup)
+    return cut(change.rule + " pushed, firing since " + format_rfc3339(change.since) + ": " + summary, 1024);
   std::array<char, 32> value{};
   std::snprintf(value.data(), value.size(), "%g", change.value);
   return cut(change.rule + " firing since " + format_rfc3339(change.since) + ": " + summary + " (value " + value.data() + ")", 1024);

@@ -128,7 +128,7 @@ void Incident::handle(Turn& turn, const event::Settled& e) {
 void Incident::decide(Turn& turn, const event::Settled& answers) {
   std::vector<const Remembered*> standing;
   std::set<std::string> known;
-  bool only_unconfirmed = true;
+  bool only_unconfirmed = true, only_pushed = true;
   Mode mode = Mode::standard;
   for (const Remembered* alert : evidence(turn.now)) {
     known.insert(key_of(alert->change));
@@ -136,6 +136,7 @@ void Incident::decide(Turn& turn, const event::Settled& answers) {
     if (opinion == SecondOpinion::refuted) continue;
     standing.push_back(alert);
     only_unconfirmed = only_unconfirmed && opinion == SecondOpinion::unconfirmed;
+    only_pushed = only_pushed && alert->change.group == kPushedGroup;
     if (alert->change.action == AlertAction::emergency) mode = Mode::emergency;
   }
   if (standing.empty() && !further_) {
@@ -172,7 +173,8 @@ void Incident::decide(Turn& turn, const event::Settled& answers) {
       input.evidence_fresh ? cut(decision.evidence.front(), 300) : "the failing check could not be asked again, so nothing is known";
   decision.guards = ask_guards(input);
 
-  if (all_yes(decision.guards)) return roll_back(turn, std::move(decision), mode);
+  const Trigger trigger = only_pushed && !standing.empty() ? Trigger::alert : Trigger::automatic;
+  if (all_yes(decision.guards)) return roll_back(turn, std::move(decision), mode, trigger);
   held_keys_ = std::move(known);
   ask_at_ = when_time_turns_it(refusing(decision.guards), turn.now);
   if (!decision.target.empty() && answers.observer.healthy && answers.target.release != decision.target)
@@ -181,13 +183,14 @@ void Incident::decide(Turn& turn, const event::Settled& answers) {
 }
 
 /// The intent first: the incident has acted and the budget is used before anything is done.
-void Incident::roll_back(Turn& turn, Decision decision, Mode mode) {
+void Incident::roll_back(Turn& turn, Decision decision, Mode mode, Trigger trigger) {
   OpenIncident& incident = *state_.incident;
   const std::string from = state_.epoch.release;
   OperationRequest request;
   request.operation = new_id_();
   request.service = state_.service;
   request.mode = mode;
+  request.trigger = trigger;
   request.cause = further_ ? Cause::verification : cause_from(incident.cause).value_or(Cause::alert);
   request.from = from;
   request.to = decision.target;

@@ -11,6 +11,9 @@
 
 namespace rollbackd::decision {
 
+/// The group of alerts from outside: no rule file has it, and nothing can ask again what they say.
+inline constexpr std::string_view kPushedGroup = "pushed";
+
 /// Names the alert among a service's: group, rule and labels.
 std::string key_of(const AlertChange& change);
 bool reads(const AlertChange& change, std::string_view metric);

@@ -25,6 +25,7 @@ Incident::Incident(config::ServiceSettings settings, ServiceState state, NewId n
   state_.service = settings_.key;
   baked_on_disk_ = state_.epoch.baked;
   warming_since_ = state_.epoch.started;
+  remember_pushed();
   if (state_.incident && state_.incident->acted) {
     Decision decision =
         make_decision(state_.incident->opened, DecisionKind::hold, "the daemon was restarted in an incident that has acted");
@@ -39,6 +40,7 @@ std::vector<Action> Incident::on(const Event& event, Instant now) {
   const auto* gap = std::get_if<event::Gap>(&event);
   accrue_bake(gap != nullptr ? std::min(gap->from, now) : now);
   end_suspension_when_due(turn);
+  end_stale_pushed(turn);
   std::visit([&](const auto& e) { handle(turn, e); }, event);
   evaluate(turn);
   ask_again_ = false;
@@ -60,6 +62,8 @@ void Incident::handle(Turn& turn, const event::Switched& e) {
   }
   turn.add(action::BeginEpoch{state_.epoch.switched});
   arm(turn);
+  // A start with pushed alerts that fire: asked at once, the target would not be hashed yet, and every start would hold and page.
+  if (asked_ == 0 && !alerts_.empty()) last_asked_ = turn.now;
 }
 
 void Incident::begin_epoch(Turn& turn, const event::Switched& e) {
@@ -190,6 +194,7 @@ void Incident::handle(Turn& turn, const event::Acknowledge& e) {
   const bool held = std::holds_alternative<Held>(phase_);
   if (!state_.incident && !held) return;
   for (auto& [key, alert] : alerts_) alert.acknowledged = true;
+  acknowledge_pushed(turn);
   further_.reset();
   ask_at_.reset();
   close_incident(turn, "acknowledged by " + e.principal);
@@ -216,6 +221,7 @@ std::optional<Instant> Incident::next_due() const {
     if (at && (!due || *at < *due)) due = at;
   };
   if (state_.suspension) consider(state_.suspension->until);
+  consider(pushed_due());
   if (settings_.automation == config::Automation::off) return due;
   if (const auto* settling = std::get_if<Settling>(&phase_)) consider(settling->since + settings_.policy.settle + 1s);
   if (!std::holds_alternative<Operating>(phase_) && !std::holds_alternative<Settling>(phase_)) consider(ask_at_);

@@ -32,6 +32,17 @@ struct IncidentView {
   std::optional<Decision> last_decision;
 };
 
+/// What an alert from outside means to a service that has not heard of it yet, or has.
+enum class PushedFate {
+  accepted,        ///< new, and fires
+  duplicate,       ///< known: it changes nothing
+  resolves,        ///< ends one that fires
+  resolved_first,  ///< its end came before its begin: remembered, so that the begin does nothing
+  over,            ///< resolved, and there is nothing to remember
+  stale,           ///< it fired too long ago, or about a release before
+  no_room          ///< kPushedMax others that may cause as much are remembered
+};
+
 class Incident {
  public:
   /// @param state  as the state file had it; a fresh one for a service never seen
@@ -55,6 +66,10 @@ class Incident {
     daemon_suspended_ = suspended;
     daemon_suspended_why_ = std::move(why);
   }
+  /// How long after its beginning a pushed alert counts, by its action: the longest `stale_after` of the routes that lead to this service.
+  void set_pushed_stale_after(std::array<Duration, 4> by_action);
+  /// What `event::Pushed` with this alert would do now.
+  PushedFate fate_of(const PushedAlert& alert, Instant now) const;
   IncidentView view(Instant now) const;
   bool operation_running() const { return !operation_.empty(); }
   bool state_trusted() const { return state_trusted_; }
@@ -129,6 +144,17 @@ class Incident {
   void alert_fires(Turn& turn, const std::string& key, const AlertChange& change);
   void tell_of(Turn& turn, const AlertChange& change);
 
+  // pushed.cpp: alerts from outside
+  Instant stale_at(const PushedAlert& alert) const;
+  const PushedAlert* find_pushed(const std::string& key) const;
+  std::vector<PushedAlert>::const_iterator gives_way(const PushedAlert& alert, Instant now) const;
+  void pushed_again(const PushedAlert& alert);
+  void end_pushed(Turn& turn, const std::string& key);
+  void end_stale_pushed(Turn& turn);
+  void acknowledge_pushed(Turn& turn);
+  void remember_pushed();
+  std::optional<Instant> pushed_due() const;
+
   // choose.cpp: from evidence to a decision
   void evaluate(Turn& turn);
   void evaluate_phase(Turn& turn, const Watching& phase);
@@ -138,7 +164,7 @@ class Incident {
   bool may_ask(Instant now);
   void ask(Turn& turn, std::optional<Decision> held);
   void decide(Turn& turn, const event::Settled& answers);
-  void roll_back(Turn& turn, Decision decision, Mode mode);
+  void roll_back(Turn& turn, Decision decision, Mode mode, Trigger trigger);
   void hold(Turn& turn, Decision decision);
   void vanished(Turn& turn, std::string reason);
   void close_incident(Turn& turn, std::string how);
@@ -177,6 +203,7 @@ class Incident {
   bool state_trusted_ = true;
   bool daemon_suspended_ = false;
   std::string daemon_suspended_why_;
+  std::array<Duration, 4> pushed_stale_after_{1h, 1h, 1h, 1h};  ///< by AlertAction
 
   Phase phase_ = Watching{};
   Instant last_now_;

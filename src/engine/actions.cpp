@@ -3,6 +3,7 @@
 #include "engine/engine.hpp"
 #include "engine/service.hpp"
 #include "ledger/ledger.hpp"
+#include "ledger/trim.hpp"
 
 namespace rollbackd::engine {
 
@@ -26,6 +27,7 @@ void Service::queue(std::vector<Action> actions) {
       timing_ = Timing{};
       const auto judgement = engine_.judge_.begin_epoch(key(), begin->at);
       engine_.deliver(judgement);
+      tell_facts_soon();
       const Epoch& epoch = incident_->state().epoch;
       const std::uint64_t number = epoch.number;
       const Instant wall(clock.to_stamp(epoch.switched).wall_ns);
@@ -39,8 +41,15 @@ void Service::queue(std::vector<Action> actions) {
         identity_task_ = spawn(engine_.executor_, shared_from_this(), watch_identity(number));
       continue;
     }
-    Queued queued{std::move(action), {}};
-    if (std::holds_alternative<action::Persist>(queued.action)) queued.state = incident_->state().to_json(clock);
+    Queued queued{std::move(action), {}, ++asked_};
+    if (std::holds_alternative<action::Persist>(queued.action)) {
+      queued.state = std::make_shared<const ServiceState>(incident_->state());
+      // One write for all that ask while another one is under way. Only side by side: what stands between two writes keeps its place.
+      if (!actions_.empty() && std::holds_alternative<action::Persist>(actions_.back().action)) {
+        actions_.back() = std::move(queued);
+        continue;
+      }
+    }
     if (std::holds_alternative<action::Reprobe>(queued.action)) timing_.reaction = engine_.clock_.now();
     actions_.push_back(std::move(queued));
   }
@@ -54,19 +63,22 @@ asio::awaitable<void> Service::perform_queue() {
   while (!actions_.empty()) {
     Queued next = std::move(actions_.front());
     actions_.pop_front();
+    const bool waited_for = std::holds_alternative<action::Persist>(next.action) || actions_.empty();
     co_await perform(std::move(next.action), std::move(next.state));
+    performed_ = next.number;
+    if (waited_for) performed_more_.cancel();
   }
   performing_ = false;
 }
 
 asio::awaitable<void> Service::performed() {
   const auto self = shared_from_this();
-  // The writer takes its work in order: each turn waits behind a write of ours. A service that never comes to rest is not waited for.
-  constexpr int kTurnsMax = 1000;
-  for (int turn = 0; performing_ && turn < kTurnsMax; ++turn) co_await engine_.writer_.run([] { return 0; });
+  const std::uint64_t asked = asked_;
+  boost::system::error_code woken;
+  while (performing_ && performed_ < asked) co_await performed_more_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
 }
 
-asio::awaitable<void> Service::perform(Action action, Json state) {
+asio::awaitable<void> Service::perform(Action action, std::shared_ptr<const ServiceState> state) {
   if (std::holds_alternative<action::Persist>(action)) {
     co_await persist(std::move(state));
     co_return;
@@ -153,13 +165,16 @@ void Service::never_begun(const OperationRequest& request, const std::string& wh
   deliver(std::move(ended));
 }
 
-asio::awaitable<void> Service::persist(Json state) {
+asio::awaitable<void> Service::persist(std::shared_ptr<const ServiceState> state) {
   if (!state_file_) co_return;
   // The state as it stood when the machine asked: what comes after has its own Persist behind this one.
   auto write = [this, state = std::move(state), clock = engine_.clock_.read()]() -> Result<> {
-    auto parsed = ServiceState::from_json(state, clock);
-    if (!parsed) return parsed.error();
-    return state_file_->write_state(*parsed, clock);
+    Result<> written = state_file_->write_state(*state, clock);
+    if (written || written.error().code != Errc::too_large) return written;
+    log::warning("the state is trimmed for its file", {{"service", state->service.text()}, {"why", written.error().why}});
+    ServiceState smaller = *state;
+    while (!written && written.error().code == Errc::too_large && ledger::trim(smaller)) written = state_file_->write_state(smaller, clock);
+    return written;
   };
   const Result<> written = co_await engine_.writer_.run(std::move(write));
   if (written) co_return;

@@ -17,6 +17,7 @@
 #include "config/settings.hpp"
 #include "decision/incident.hpp"
 #include "engine/commands.hpp"
+#include "engine/pushed.hpp"
 #include "io/clock.hpp"
 #include "io/worker.hpp"
 #include "notify/outbox.hpp"
@@ -72,6 +73,8 @@ class Engine {
   Result<Json> unsuspend(const ServiceSelector& selector, std::string principal);
   Result<Json> mark(const ServiceSelector& selector, std::string release, Standing standing, std::string reason, std::string principal);
   Result<Json> acknowledge(const ServiceSelector& selector, std::string principal);
+  /// Takes alerts from outside; the answers, in their order, come when what they changed is in the state files.
+  boost::asio::awaitable<std::vector<PushedAnswer>> push(std::vector<PushedCommand> alerts);
   /// Waits until what these changed is in the state file. @return `io` when it cannot be: it is in force, but a restart forgets it
   boost::asio::awaitable<Result<>> on_disk(ServiceSelector selector);
 
@@ -81,6 +84,7 @@ class Engine {
   Result<Json> releases(const ServiceSelector&) const;  ///< its ledger, with the choice that would be made
   Result<Json> explain(const ServiceSelector&) const;   ///< why, or why not
   Json alerts() const;
+  Json pushed() const;     ///< those from outside that are remembered
   Json readiness() const;  ///< `ready` a service, with the reason
   boost::asio::awaitable<Result<Json>> operations(record::HistoryFilter filter);
   boost::asio::awaitable<Result<Json>> decisions(record::HistoryFilter filter);

@@ -71,6 +71,7 @@ asio::awaitable<Result<>> Service::start() {
   ServiceState state = read.state.value_or(ServiceState{});
   state.service = key();
   incident_ = std::make_unique<decision::Incident>(settings_, std::move(state), [] { return io::new_id(); });
+  set_pushed_stale_after();
 
   auto world = co_await driver_->inspect();
   if (!world) {

@@ -35,7 +35,8 @@ Json Timing::to_json() const {
   return out;
 }
 
-Service::Service(Engine& engine, config::ServiceSettings settings) : engine_(engine), settings_(std::move(settings)) {
+Service::Service(Engine& engine, config::ServiceSettings settings)
+    : engine_(engine), settings_(std::move(settings)), performed_more_(engine.executor_, asio::steady_timer::time_point::max()) {
   directory_ = engine_.settings_.state_directory + "/services/" + settings_.key.name + "." + settings_.key.environment;
 }
 
@@ -343,6 +344,7 @@ void Service::reconfigure(config::ServiceSettings settings) {
   stop_checks();
   settings_ = settings;
   incident_->set_settings(std::move(settings));
+  set_pushed_stale_after();
   start_checks();
   health_.begin_epoch(engine_.clock_.now());
   if (process_ && process_->running) {

@@ -17,6 +17,7 @@
 #include "drivers/driver.hpp"
 #include "engine/commands.hpp"
 #include "engine/health.hpp"
+#include "engine/pushed.hpp"
 #include "engine/spawn.hpp"
 #include "record/history.hpp"
 #include "record/state_file.hpp"
@@ -57,10 +58,12 @@ class Service : public std::enable_shared_from_this<Service> {
 
   /// Hands one event to the incident machine and queues what it asks for. Never suspends in between.
   void deliver(Event event);
-  /// Waits until all that the machine asked for so far has been performed; what is on disk by then survives.
+  /// Waits until all that the machine asked for so far has been performed; what is on disk by then survives. What it asks for meanwhile is
+  /// not waited for.
   boost::asio::awaitable<void> performed();
   void on_batch_health(const Batch& batch);
   void on_alert(const AlertChange& change);
+  PushedAnswer push(const PushedCommand& command);
 
   boost::asio::awaitable<Result<CommandAnswer>> rollback(RollbackCommand command);
   boost::asio::awaitable<Result<CommandAnswer>> deploy(DeployCommand command);
@@ -98,6 +101,7 @@ class Service : public std::enable_shared_from_this<Service> {
 
  private:
   friend class Engine;
+  void set_pushed_stale_after();
   // service.cpp
   void start_checks();
   void stop_checks();
@@ -111,10 +115,10 @@ class Service : public std::enable_shared_from_this<Service> {
   // actions.cpp
   void queue(std::vector<Action> actions);
   boost::asio::awaitable<void> perform_queue();
-  boost::asio::awaitable<void> perform(Action action, Json state);
+  boost::asio::awaitable<void> perform(Action action, std::shared_ptr<const ServiceState> state);
   std::string why_not_begin() const;
   void never_begun(const OperationRequest& request, const std::string& why);
-  boost::asio::awaitable<void> persist(Json state);
+  boost::asio::awaitable<void> persist(std::shared_ptr<const ServiceState> state);
   boost::asio::awaitable<void> arm(std::string release);
   // audit.cpp: note it, and tell the hook
   void operation_begins(const OperationRequest& request, bool recovered);
@@ -143,9 +147,12 @@ class Service : public std::enable_shared_from_this<Service> {
 
   struct Queued {
     Action action;
-    Json state;  ///< of a Persist: as it stood when it was asked for
+    std::shared_ptr<const ServiceState> state;  ///< of a Persist: as it stood when it was asked for
+    std::uint64_t number = 0;                   ///< in the order of asking
   };
   std::deque<Queued> actions_;
+  std::uint64_t asked_ = 0, performed_ = 0;  ///< numbers of the action asked for last and performed last
+  boost::asio::steady_timer performed_more_;  ///< cancelled when more has been performed
   bool performing_ = false;
   std::deque<Event> events_;
   bool delivering_ = false;

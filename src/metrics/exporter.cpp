@@ -243,6 +243,9 @@ std::string Exporter::text(const Standing& standing) const {
       number(standing.audit.lost));
   one("rollbackd_config_last_reload_successful", "1 when the last reload of the configuration was taken.", MetricType::Gauge,
       standing.last_reload_ok ? 1 : 0);
+  Family received("rollbackd_alerts_received_total", "Alerts pushed from outside, by what became of them.", MetricType::Counter);
+  for (std::size_t i = 0; i < kAlertResults.size(); ++i) received.add({{"result", kAlertResults[i]}}, number(standing.alerts_received[i]));
+  std::move(received).into(all);
   Family reloads("rollbackd_config_reloads_total", "Reloads of the configuration, by result.", MetricType::Counter);
   reloads.add({{"result", "ok"}}, number(standing.reloads_ok)).add({{"result", "failed"}}, number(standing.reloads_failed));
   std::move(reloads).into(all);

@@ -2,6 +2,7 @@
 // Flow: engine -> [metrics] -> /metrics.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -16,6 +17,11 @@
 #include "rules/judge.hpp"
 
 namespace rollbackd::metrics {
+
+/// Alerts pushed from outside, by what became of them.
+inline constexpr std::array<const char*, 7> kAlertResults{"accepted", "duplicate",       "resolved", "stale",
+                                                          "unrouted", "unknown_service", "refused"};
+using AlertsReceived = std::array<std::uint64_t, kAlertResults.size()>;
 
 /// What stands at the moment of a scrape, read from the plain counters beside each component.
 struct Standing {
@@ -44,6 +50,7 @@ struct Standing {
   bool history_ok = true;
   record::AuditCounters audit;
   std::uint64_t reloads_ok = 0, reloads_failed = 0;
+  AlertsReceived alerts_received{};
   bool last_reload_ok = true;
   double reactor_lag_seconds = 0;
 };

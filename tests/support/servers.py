@@ -1,4 +1,5 @@
-"""Real servers for the scenario tests, from Debian's packages: each on a loopback port and in a directory of its own, ended by its own process id.
+"""Real servers for the scenario tests, from Debian's packages: each on a loopback port and in a directory of its own, ended by its own
+process id.
 
     with Prometheus({"scrape_configs": [...]}, rules={"self.yml": text}) as prometheus:
         prometheus.query("up")
@@ -162,7 +163,8 @@ class Prometheus(Server):
 
     def query_range(self, expression, seconds=60, step=1, end=None):
         end = time.time() if end is None else end
-        return self.get("/api/v1/query_range", query=expression, start="%.3f" % (end - seconds), end="%.3f" % end, step=step)["data"]["result"]
+        span = {"start": "%.3f" % (end - seconds), "end": "%.3f" % end, "step": step}
+        return self.get("/api/v1/query_range", query=expression, **span)["data"]["result"]
 
     def value(self, expression):
         """The number of the first series, or None where there is none."""
@@ -225,7 +227,8 @@ class Alertmanager(Server):
 def webhook(url, **more):
     """An Alertmanager configuration that sends everything at once to one webhook."""
     receiver = dict({"url": url, "send_resolved": True, "max_alerts": 0}, **more)
-    return {"route": {"receiver": "hook", "group_by": ["alertname"], "group_wait": "100ms", "group_interval": "1s", "repeat_interval": "1h"},
+    return {"route": {"receiver": "hook", "group_by": ["alertname"], "group_wait": "100ms", "group_interval": "1s",
+                      "repeat_interval": "1h"},
             "receivers": [{"name": "hook", "webhook_configs": [receiver]}]}
 
 

@@ -33,7 +33,7 @@ class ExecCheck final : public Check {
   explicit ExecCheck(CheckContext context)
       : context_(std::move(context)),
         ended_(context_.executor, asio::steady_timer::time_point::max()),
-        record_(&context_, &counters_, host_name()),
+        record_(context_, &counters_, host_name()),
         status_labels_(labels_of(context_, kStatus, host_name())) {}
 
   asio::awaitable<void> run() override {
@@ -55,7 +55,8 @@ class ExecCheck final : public Check {
   }
 
   Source source() const override {
-    Source out{context_.service, context_.settings.name, record_.metrics(), 2 * context_.settings.interval + context_.settings.timeout};
+    Source out{context_.service, context_.settings.name, ProbeRecord::metrics(),
+               2 * context_.settings.interval + context_.settings.timeout};
     out.metrics.insert(out.metrics.end(), kMetrics.begin(), kMetrics.end());
     return out;
   }
@@ -130,9 +131,8 @@ class ExecCheck final : public Check {
       record_.unobserved(batch, ended_as(*result) + (output.text.empty() ? "" : ": " + output.text));
       return batch;
     }
-    const bool dependency = of_dependency(context_);
     record_.judged(batch, {slot, result->exit_code != kCritical, false, took});
-    if (!dependency) batch.samples.push_back({status_labels_, static_cast<double>(result->exit_code), false});
+    batch.samples.push_back({status_labels_, static_cast<double>(result->exit_code), false});
     add_data(batch, output);
     return batch;
   }

@@ -23,7 +23,7 @@ class HttpCheck final : public Check {
         url_(std::move(url)),
         expectation_(std::move(expectation)),
         client_(context_.executor, url_),
-        record_(&context_, &counters_, instance_of(url_.unix_socket, url_.host, url_.port)),
+        record_(context_, &counters_, instance_of(url_.unix_socket, url_.host, url_.port)),
         status_labels_(labels_of(context_, kStatusCode, instance_of(url_.unix_socket, url_.host, url_.port))) {}
 
   asio::awaitable<void> run() override {
@@ -37,8 +37,9 @@ class HttpCheck final : public Check {
   }
 
   Source source() const override {
-    Source out{context_.service, context_.settings.name, record_.metrics(), 2 * context_.settings.interval + context_.settings.timeout};
-    if (!of_dependency(context_)) out.metrics.emplace_back(kStatusCode);
+    Source out{context_.service, context_.settings.name, ProbeRecord::metrics(),
+               2 * context_.settings.interval + context_.settings.timeout};
+    out.metrics.emplace_back(kStatusCode);
     return out;
   }
 
@@ -84,7 +85,7 @@ class HttpCheck final : public Check {
 
     fresh_next_ = !failure.empty();
     record_.judged(batch, {slot, failure.empty(), timed_out, took});
-    if (!of_dependency(context_)) batch.samples.push_back({status_labels_, answer.has_error() ? 0.0 : answer->status, false});
+    batch.samples.push_back({status_labels_, answer.has_error() ? 0.0 : answer->status, false});
     return batch;
   }
 

@@ -1,4 +1,4 @@
-// What a probe that succeeded or failed becomes: the probe_* series, or dependency_up for what is no part of the service.
+// What a probe that succeeded or failed becomes: the probe_* series.
 // Flow: http, tcp, exec -> [probe] -batch-> engine.
 #include "checks/probe.hpp"
 
@@ -12,20 +12,13 @@ namespace {
 
 constexpr std::array<const char*, 5> kMetrics{"probe_success", "probe_duration_seconds", "probe_timed_out", "probe_consecutive_failures",
                                               "probe_failing_seconds"};
-constexpr const char* kDependencyUp = "dependency_up";
 
 double seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
 
 }  // namespace
 
-ProbeRecord::ProbeRecord(const CheckContext* context, CheckCounters* counters, const std::string& instance)
-    : context_(context), counters_(counters) {
-  if (of_dependency(*context)) {
-    labels_.push_back(labels_of(*context, kDependencyUp, instance));
-    labels_.back().set("dependency", context->settings.dependency);
-    return;
-  }
-  for (const char* metric : kMetrics) labels_.push_back(labels_of(*context, metric, instance));
+ProbeRecord::ProbeRecord(const CheckContext& context, CheckCounters* counters, const std::string& instance) : counters_(counters) {
+  for (const char* metric : kMetrics) labels_.push_back(labels_of(context, metric, instance));
 }
 
 void ProbeRecord::judged(Batch& batch, const Probed& probed) {
@@ -56,9 +49,6 @@ void ProbeRecord::begin_epoch() {
   first_failure_.reset();
 }
 
-std::vector<std::string> ProbeRecord::metrics() const {
-  if (of_dependency(*context_)) return {kDependencyUp};
-  return {kMetrics.begin(), kMetrics.end()};
-}
+std::vector<std::string> ProbeRecord::metrics() { return {kMetrics.begin(), kMetrics.end()}; }
 
 }  // namespace rollbackd::checks

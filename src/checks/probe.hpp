@@ -17,13 +17,12 @@ struct Probed {
   Duration took{};
 };
 
-/// Keeps the row of failures and writes the series. A check of a dependency says nothing of its service, so no rule about the service's own
-/// health may see its probes: it delivers `dependency_up{dependency}` alone.
+/// Keeps the row of failures and writes the series.
 class ProbeRecord {
  public:
-  /// @param context, counters  outlive this
+  /// @param counters  outlive this
   /// @param instance  the label of that name
-  ProbeRecord(const CheckContext* context, CheckCounters* counters, const std::string& instance);
+  ProbeRecord(const CheckContext& context, CheckCounters* counters, const std::string& instance);
 
   /// Counts the probe and adds its series and `healthy` to `batch`.
   void judged(Batch& batch, const Probed& probed);
@@ -32,17 +31,13 @@ class ProbeRecord {
   /// The failures so far are the release before's.
   void begin_epoch();
   /// Names of the series that judged() adds.
-  std::vector<std::string> metrics() const;
+  static std::vector<std::string> metrics();
 
  private:
-  const CheckContext* context_;
   CheckCounters* counters_;
   std::vector<Labels> labels_;            ///< in the order of judged()
   std::uint64_t failures_ = 0;            ///< in a row
   std::optional<Instant> first_failure_;  ///< the slot of the row's first
 };
-
-/// Whether the check looks at something that the service needs, instead of the service.
-inline bool of_dependency(const CheckContext& context) { return !context.settings.dependency.empty(); }
 
 }  // namespace rollbackd::checks

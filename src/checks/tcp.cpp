@@ -25,7 +25,7 @@ class TcpCheck final : public Check {
         address_(std::move(address)),
         expect_(std::move(expect)),
         client_(context_.executor, address_),
-        record_(&context_, &counters_, instance_of("", address_.host, address_.port)) {}
+        record_(context_, &counters_, instance_of("", address_.host, address_.port)) {}
 
   asio::awaitable<void> run() override {
     return run_on_grid(&context_, &counters_, [this](Instant slot) { return probe(&client_, slot); });
@@ -38,7 +38,7 @@ class TcpCheck final : public Check {
   }
 
   Source source() const override {
-    return {context_.service, context_.settings.name, record_.metrics(), 2 * context_.settings.interval + context_.settings.timeout};
+    return {context_.service, context_.settings.name, ProbeRecord::metrics(), 2 * context_.settings.interval + context_.settings.timeout};
   }
   void begin_epoch() override { record_.begin_epoch(); }
   const CheckCounters& counters() const override { return counters_; }

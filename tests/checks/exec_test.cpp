@@ -224,17 +224,6 @@ TEST_F(ExecCheckTest, WithoutATurnInTimeItCouldNotLook) {
   EXPECT_EQ(probed("exit 0").healthy, true);
 }
 
-TEST_F(ExecCheckTest, ACheckOfADependencyDeliversNoHealthOfTheService) {
-  settings_.dependency = "db";
-
-  const Batch batch = probed("echo 'OK|a=1'");
-
-  EXPECT_EQ(value(batch, "dependency_up", "dependency", "db"), 1);
-  EXPECT_EQ(value(batch, "plugin_perfdata", "label", "a"), 1);
-  EXPECT_EQ(find(batch, "plugin_status"), nullptr);
-  EXPECT_EQ(find(batch, "probe_success"), nullptr);
-}
-
 TEST_F(ExecCheckTest, EveryDeliveredSeriesIsOneThatTheSourceNames) {
   const Batch batch = probed("echo 'OK|a=1;2;3;4;5'");
 

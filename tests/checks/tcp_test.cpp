@@ -6,7 +6,6 @@
 namespace rollbackd::checks {
 namespace {
 
-using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -172,20 +171,6 @@ TEST_F(TcpCheckTest, FailuresInARowAreCountedUntilASuccessOrAnEpoch) {
   server_.greeting = "x";
   ASSERT_TRUE(run_until(context_, [&] { return batches_.back().healthy == true; }));
   EXPECT_EQ(value(batches_.back(), "probe_consecutive_failures"), 0);
-}
-
-TEST_F(TcpCheckTest, ACheckOfADependencySaysNothingOfItsService) {
-  settings_.dependency = "db";
-
-  const Batch up = probed();
-  server_.stop();
-  const Batch down = run_for(context_, check_->probe_now());
-
-  EXPECT_THAT(check_->source().metrics, ElementsAre("dependency_up"));
-  EXPECT_EQ(up.samples.size(), 1U);
-  EXPECT_EQ(value(up, "dependency_up", "dependency", "db"), 1);
-  EXPECT_EQ(value(down, "dependency_up", "dependency", "db"), 0);
-  EXPECT_EQ(down.healthy, false);
 }
 
 TEST_F(TcpCheckTest, EveryDeliveredSeriesIsOneThatTheSourceNames) {

@@ -26,7 +26,25 @@ std::string outcome_of(const io::ServerResponse& response, const Json& answer) {
   return (refused ? "refused" : "failed") + (why.empty() ? "" : ": " + why);
 }
 
+std::string peer_of(const io::ServerRequest& request) {
+  if (!request.peer) return request.remote;
+  return "unix, uid " + std::to_string(request.peer->uid) + ", pid " + std::to_string(request.peer->pid);
+}
+
 }  // namespace
+
+record::AuditEntry audit_entry_of_alert(const io::ServerRequest& request, const std::string& principal, const ServiceKey& service,
+                                        const std::string& alert, const std::string& summary, const std::string& may_cause) {
+  record::AuditEntry entry;
+  entry.principal = principal;
+  entry.action = "alert";
+  entry.service = service;
+  entry.target = alert;
+  entry.reason = summary;
+  entry.outcome = "accepted: may cause " + may_cause;
+  entry.from = peer_of(request);
+  return entry;
+}
 
 std::optional<record::AuditEntry> audit_entry_of(const io::ServerRequest& request, const io::ServerResponse& response,
                                                  const std::string& principal) {
@@ -49,8 +67,7 @@ std::optional<record::AuditEntry> audit_entry_of(const io::ServerRequest& reques
   if (entry.reason.empty()) entry.reason = kNoReason;
   entry.outcome = outcome_of(response, answer ? *answer : Json());
   if (answer) entry.operation = (*answer)["operation"].string_or("");
-  entry.from =
-      request.peer ? "unix, uid " + std::to_string(request.peer->uid) + ", pid " + std::to_string(request.peer->pid) : request.remote;
+  entry.from = peer_of(request);
   return entry;
 }
 

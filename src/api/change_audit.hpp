@@ -17,6 +17,10 @@ inline constexpr std::string_view kNoReason = "no reason given by the caller";
 std::optional<record::AuditEntry> audit_entry_of(const io::ServerRequest& request, const io::ServerResponse& response,
                                                  const std::string& principal);
 
+/// An alert from outside that was taken and may make rollbackd act.
+record::AuditEntry audit_entry_of_alert(const io::ServerRequest& request, const std::string& principal, const ServiceKey& service,
+                                        const std::string& alert, const std::string& summary, const std::string& may_cause);
+
 /// Keeps attempts that were refused at the door from filling the disk: 20 at once, then one every 10 s. What is left out is counted, and
 /// the next one that is noted says how many there were.
 class RefusalBudget {

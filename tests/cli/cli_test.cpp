@@ -303,7 +303,8 @@ TEST(Render, AnErrorSaysWhatWhyAndTheNextStepAndOnlyWhatThereIs) {
 TEST(Render, AnAnswerWithoutAnyFieldIsRenderedEmptyRatherThanNotAtAll) {
   const Json nothing = json("{}");
 
-  for (const auto render : {render_status, render_releases, render_operations, render_ready, render_explain, render_command})
+  for (const auto render : {render_status, render_releases, render_operations, render_decisions, render_deployments, render_stats,
+                            render_audit, render_audit_verdict, render_ready, render_explain, render_command})
     EXPECT_NE(render(nothing), "");
 }
 

@@ -1,6 +1,9 @@
-"""Metrics from outside: a real Prometheus as scrape target (OpenMetrics, packed) and as the server that answers queries, up and gone."""
+"""Metrics from outside: a real Prometheus as scrape target and as the server that answers queries, up and gone; and the same expositions
+scraped by it and by us."""
+import http.server
 import json
 import os
+import threading
 
 from harness import Prometheus, Scenario, settled, wait_for
 
@@ -16,6 +19,85 @@ RULES = [
     {"alert": "Quantile", "expr": "histogram_quantile(0.5, sum by (service, environment, le) "
                                   "(rate(prometheus_http_request_duration_seconds_bucket[20s]))) >= 0"},
 ]
+
+
+# Expositions that a Prometheus and we must take or refuse alike; those of OpenMetrics get their "# EOF" unless they have one.
+TEXT = {
+    "plain": "a 1\nb{c=\"d\"} 2\n", "no_newline": "a 1", "empty": "", "blank_lines": "\n  \n\t\n",
+    "blanks": "a { b = \"c\" , } 1 \n", "no_space": "a{}1\n", "comment": "# anything \n#\n# HELP\na 1\n",
+    "escapes": "a{b=\"\\\\ \\\" \\n \\d\"} 1\n", "infinite": "a +Inf\nb nan\nc -inf\n",
+    "help_only": "# HELP a\n# HELP b some text\n", "types": "# TYPE a counter\n# TYPE b untyped\n# TYPE c summary\n",
+    "twice": "a 1\na 1\n", "carriage_return": "a 1\r\n", "html": "<html>\n", "no_value": "a\n", "bad_value": "a x\n",
+    "hexadecimal": "a 0x1p3\n", "underscore": "a 1_000\n", "too_large": "a 1e400\n", "single_quotes": "a{b='c'} 1\n",
+    "open_brace": "a{b=\"c\" 1\n", "open_quote": "a{b=\"c} 1\n", "label_digit": "a{0b=\"c\"} 1\n",
+    "label_colon": "a{b:c=\"d\"} 1\n", "comma_alone": "a{,} 1\n", "label_twice": "a{b=\"1\",b=\"2\"} 1\n",
+    "bad_type": "# TYPE a meter\n", "three_numbers": "a 1 2 3\n", "float_time": "a 1 2.5\n", "bad_utf8": b"a{b=\"\xff\"} 1\n",
+    "nul": b"a\0 1\n", "name_digit": "0a 1\n",
+}
+OPENMETRICS = {
+    "plain": "a 1\nb{c=\"d\"} 2\n",
+    "metadata": "# TYPE a_seconds gauge\n# UNIT a_seconds seconds\n# HELP a_seconds text\na_seconds 1\n",
+    "exemplar": "# TYPE a counter\na_total 1 # {b=\"c\"} 0.5\na_created 1\n",
+    "exemplar_time": "# TYPE a counter\na_total 1 # {} 0.5 1.5\n",
+    "types": "# TYPE a info\na_info{b=\"c\"} 1\n# TYPE d stateset\nd{d=\"e\"} 1\n# TYPE f gaugehistogram\nf_bucket{le=\"+Inf\"} 1\n# TYPE g unknown\n",
+    "eof_without_newline": "a 1\n# EOF", "no_eof": None, "after_eof": "a 1\n# EOF\nb 1\n", "newline_after_eof": "a 1\n# EOF\n\n",
+    "blank_line": "a 1\n\n", "comment": "# anything\na 1\n", "carriage_return": "a 1\r\n", "two_spaces": "a  1\n",
+    "leading_space": " a 1\n", "trailing_space": "a 1 \n", "trailing_comma": "a{b=\"c\",} 1\n",
+    "space_in_braces": "a{b=\"c\", d=\"e\"} 1\n", "untyped": "# TYPE a untyped\n", "other_unit": "# UNIT a_bytes seconds\n",
+    "nan_time": "a 1 nan\n", "bad_exemplar": "a_total 1 # {b=} 1\n", "bare_exemplar": "a_total 1 # {b=\"c\"}\n",
+    "label_twice": "a{b=\"1\",b=\"2\"} 1\n",
+}
+
+
+class Expositions(http.server.BaseHTTPRequestHandler):
+    """Each exposition at /text/NAME or /openmetrics/NAME."""
+
+    def do_GET(self):
+        _, kind, name = self.path.split("/")
+        body = {"text": TEXT, "openmetrics": OPENMETRICS}[kind][name]
+        if kind == "openmetrics":
+            body = "a 1\n" if body is None else body if "# EOF" in body else body + "# EOF\n"
+        body = body.encode() if isinstance(body, str) else body
+        content_type = "text/plain; version=0.0.4" if kind == "text" else "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class Formats(Scenario):
+    def test_an_exposition_is_taken_or_refused_as_prometheus_does(self):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Expositions)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        place = "127.0.0.1:%d" % server.server_port
+        paths = {"text_" + name: "/text/" + name for name in TEXT}
+        paths.update({"openmetrics_" + name: "/openmetrics/" + name for name in OPENMETRICS})
+        prometheus = self.server(Prometheus({"global": {"scrape_interval": "1s"}, "scrape_configs": [
+            {"job_name": name, "metrics_path": path, "static_configs": [{"targets": [place]}]} for name, path in paths.items()]}))
+        fleet, service = self.shop()
+        service.settings["checks"] = service.configuration()["checks"] + [
+            {"name": name, "type": "scrape", "url": "http://" + place + path, "interval": "1s"} for name, path in paths.items()]
+        fleet.start()
+
+        def theirs():
+            targets = {target["labels"]["job"]: target for target in prometheus.targets()}
+            return targets if len(targets) == len(paths) and all(t["health"] != "unknown" for t in targets.values()) else None
+
+        def ours():
+            checks = {check["name"]: check for check in fleet.get("/api/v1/services?service=shop")[1]["checks"] if check["name"] in paths}
+            return checks if all(check["ok"] + check["failed"] > 0 for check in checks.values()) else None
+
+        by_prometheus = wait_for("Prometheus has scraped all", 20, theirs)
+        by_us = wait_for("rollbackd has scraped all", 20, ours)
+        self.assertEqual({name: "up" if by_us[name]["ok"] else "down" for name in paths},
+                         {name: by_prometheus[name]["health"] for name in paths},
+                         {name: target["lastError"] for name, target in by_prometheus.items() if target["lastError"]})
 
 
 class Metrics(Scenario):

@@ -37,7 +37,9 @@ void Service::queue(std::vector<Action> actions) {
       // An operation of kind rollback verifies by itself; every other switch is verified here.
       if (operating_.empty() || !incident_->state().epoch.by_rollback)
         verify_task_ = spawn(engine_.executor_, shared_from_this(), verify_epoch(number));
-      if (!manager_ && !settings_.identity.url.empty())
+      // A command of people's may reload a process that stays; then only the service itself can tell of the start.
+      const bool by_identity = !manager_ || component().process.manager == config::ManagerType::command;
+      if (by_identity && !settings_.identity.url.empty())
         identity_task_ = spawn(engine_.executor_, shared_from_this(), watch_identity(number));
       continue;
     }

@@ -113,6 +113,7 @@ asio::awaitable<Result<CommandAnswer>> Service::rollback(RollbackCommand command
   input.from = request.from;
   input.to = request.to;
   input.target = facts;
+  input.dependencies_failing = failing_dependencies();
   input.operation_running = input.operation_running || !operating_.empty();
   const auto answers = decision::ask_guards(input, decision::Overrides{command.force, command.lenient});
   Json body = Json::object();

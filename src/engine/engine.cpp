@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <set>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -46,6 +47,7 @@ asio::awaitable<Result<>> Engine::start() {
     auto added = co_await add_service(settings);
     if (!added) log::error("a service is not watched", {{"service", settings.key.text()}, {"error", added.error().text()}});
   }
+  know_dependents();
   started_ = true;
   arm_due();
   co_return Result<>{};
@@ -176,7 +178,7 @@ ObserverFacts Engine::observer(Instant now) const {
 /// Asks the failing checks again, and one check each of other services, all at once; answers when all are in or `settle` has passed.
 asio::awaitable<void> Engine::second_opinion(std::shared_ptr<Service> asker, action::Reprobe wanted) {
   struct Gathered {
-    std::vector<ReprobeAnswer> own, others;
+    std::vector<ReprobeAnswer> own, others, dependencies;
     TargetFacts target;
     std::size_t waiting = 0;
     bool closed = false;  ///< settle has passed: late answers are dropped
@@ -187,9 +189,11 @@ asio::awaitable<void> Engine::second_opinion(std::shared_ptr<Service> asker, act
     }
   };
   auto gathered = std::make_shared<Gathered>(executor_);
-  const auto ask = [](std::shared_ptr<Gathered> into, std::shared_ptr<Service> whom, std::string check, bool own) -> asio::awaitable<void> {
+  using Answers = std::vector<ReprobeAnswer> Gathered::*;
+  const auto ask = [](std::shared_ptr<Gathered> into, std::shared_ptr<Service> whom, std::string check,
+                      Answers to) -> asio::awaitable<void> {
     ReprobeAnswer answer = co_await whom->reprobe(check);
-    if (!into->closed) (own ? into->own : into->others).push_back(std::move(answer));
+    if (!into->closed) (into.get()->*to).push_back(std::move(answer));
     into->one_less();
   };
   const auto look = [](std::shared_ptr<Gathered> into, std::shared_ptr<Service> whom, std::string release) -> asio::awaitable<void> {
@@ -199,10 +203,24 @@ asio::awaitable<void> Engine::second_opinion(std::shared_ptr<Service> asker, act
   };
   std::vector<Task> tasks;
   gathered->waiting = 1;  // Ourselves, until everything has been started.
-  for (const std::string& check : wanted.checks) {
-    if (!asker->check(check)) continue;
+  // What it needs comes first and is never cut: where that fails, going back would not help.
+  std::set<std::string> about_dependencies;
+  for (const auto& check : asker->settings().checks) {
+    if (check.dependency.empty() || !asker->check(check.name)) continue;
+    about_dependencies.insert(check.name);
     ++gathered->waiting;
-    tasks.push_back(spawn(executor_, asker, ask(gathered, asker, check, true)));
+    tasks.push_back(spawn(executor_, asker, ask(gathered, asker, check.name, &Gathered::dependencies)));
+  }
+  std::vector<std::shared_ptr<Service>> needed = asker->dependencies();
+  std::erase_if(needed, [](const auto& service) { return !service->running() || !service->canary(); });
+  for (const auto& service : needed) {
+    ++gathered->waiting;
+    tasks.push_back(spawn(executor_, service, ask(gathered, service, service->canary()->source().check, &Gathered::dependencies)));
+  }
+  for (const std::string& check : wanted.checks) {
+    if (!asker->check(check) || about_dependencies.contains(check)) continue;
+    ++gathered->waiting;
+    tasks.push_back(spawn(executor_, asker, ask(gathered, asker, check, &Gathered::own)));
   }
   // Services with a dependency in common first: where that is down, they fail together.
   std::vector<std::shared_ptr<Service>> others;
@@ -213,12 +231,13 @@ asio::awaitable<void> Engine::second_opinion(std::shared_ptr<Service> asker, act
     return false;
   };
   for (const auto& [key, service] : services_)
-    if (service != asker && service->running() && service->canary()) others.push_back(service);
+    if (service != asker && service->running() && service->canary() && std::find(needed.begin(), needed.end(), service) == needed.end())
+      others.push_back(service);
   std::stable_partition(others.begin(), others.end(), [&](const auto& other) { return shares(*other); });
   if (others.size() > kOthersMax) others.resize(kOthersMax);
   for (const auto& other : others) {
     ++gathered->waiting;
-    tasks.push_back(spawn(executor_, other, ask(gathered, other, other->canary()->source().check, false)));
+    tasks.push_back(spawn(executor_, other, ask(gathered, other, other->canary()->source().check, &Gathered::others)));
   }
   gathered->target.release = wanted.target;
   gathered->target.why = "it was not looked at within settle";
@@ -234,6 +253,7 @@ asio::awaitable<void> Engine::second_opinion(std::shared_ptr<Service> asker, act
   gathered->closed = true;
   // Who did not answer in time could not look, as far as anybody knows.
   for (const std::string& check : wanted.checks) {
+    if (about_dependencies.contains(check)) continue;
     const bool answered = std::any_of(gathered->own.begin(), gathered->own.end(), [&](const auto& a) { return a.check == check; });
     if (!answered) gathered->own.push_back(ReprobeAnswer{asker->key(), check, false, false, "no answer within settle"});
   }
@@ -243,6 +263,7 @@ asio::awaitable<void> Engine::second_opinion(std::shared_ptr<Service> asker, act
   settled.number = wanted.number;
   settled.own = std::move(gathered->own);
   settled.others = std::move(gathered->others);
+  settled.dependencies = std::move(gathered->dependencies);
   settled.observer = observer(clock_.now());
   settled.target = std::move(gathered->target);
   asker->deliver(std::move(settled));
@@ -337,6 +358,7 @@ asio::awaitable<Result<>> Engine::reload(config::Settings settings, rules::Group
     judge_.remove_service(key);
     services_.erase(key);
   }
+  know_dependents();
   arm_due();
   co_return Result<>{};
 }

@@ -132,6 +132,9 @@ class Engine {
   void arm_due();
   void notice_gap(Instant now);
   boost::asio::awaitable<void> heartbeat();
+  // dependencies.cpp
+  void tell_dependents(const Service& needed);
+  void know_dependents();
   boost::asio::awaitable<void> second_opinion(std::shared_ptr<Service> asker, action::Reprobe wanted);
   ObserverFacts observer(Instant now) const;
   void notify(Notification notification);
@@ -152,6 +155,7 @@ class Engine {
   rules::Judge judge_;
   rules::Groups groups_;
   std::map<ServiceKey, std::shared_ptr<Service>> services_;
+  std::map<std::string, std::vector<ServiceKey>> dependents_;  ///< by "name/environment" of what they depend on
   boost::asio::steady_timer due_timer_;
   std::optional<Instant> due_at_;
   Instant last_commit_, last_turn_, last_gap_end_;

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "base/log.hpp"
+#include "config/judges_health.hpp"
 #include "engine/engine.hpp"
 #include "engine/spawn.hpp"
 #include "ledger/ledger.hpp"
@@ -44,7 +45,7 @@ Service::~Service() = default;
 
 std::size_t Service::health_checks() const {
   std::size_t n = 0;
-  for (const auto& check : settings_.checks) n += check.type == config::CheckType::http;
+  for (const auto& check : settings_.checks) n += config::judges_health(check);
   return n;
 }
 
@@ -55,23 +56,16 @@ std::shared_ptr<checks::Check> Service::check(const std::string& name) const {
 }
 
 std::shared_ptr<checks::Check> Service::canary() const {
-  const auto of_type = [this](config::CheckType type) -> std::shared_ptr<checks::Check> {
+  const auto first = [this](auto wanted) -> std::shared_ptr<checks::Check> {
     for (const auto& settings : settings_.checks)
-      if (settings.type == type) return check(settings.name);
+      if (wanted(settings)) return check(settings.name);
     return nullptr;
   };
-  auto http = of_type(config::CheckType::http);
-  return http ? http : of_type(config::CheckType::process);
-}
-
-std::vector<Source> Service::sources() const {
-  std::vector<Source> out;
-  for (const auto& check : checks_) out.push_back(check->source());
-  // The verification tests are a source of their own: they speak some time after each switch and are repeated from then on.
-  Duration longest{};
-  for (const auto& test : settings_.verify) longest = std::max(longest, test.within + test.timeout);
-  out.push_back(Source{key(), "verify", {"verification_success"}, longest + 45s});
-  return out;
+  using Settings = config::CheckSettings;
+  auto http = first([](const Settings& c) { return c.type == config::CheckType::http && config::judges_health(c); });
+  if (http) return http;
+  auto other = first([](const Settings& c) { return config::judges_health(c); });
+  return other ? other : first([](const Settings& c) { return c.type == config::CheckType::process; });
 }
 
 void Service::start_checks() {
@@ -82,7 +76,10 @@ void Service::start_checks() {
     context.clock = &engine_.clock_;
     context.service = key();
     context.settings = settings;
-    context.sink = [&engine = engine_](Batch batch) { engine.on_batch(std::move(batch)); };
+    context.sink = [&engine = engine_, settings](Batch batch) {
+      speak_of_dependency(settings, batch);
+      engine.on_batch(std::move(batch));
+    };
     context.seed = seed++;
     auto made = checks::make_check(std::move(context));
     if (!made) {
@@ -94,6 +91,7 @@ void Service::start_checks() {
   }
   engine_.judge_.set_service(key(), sources(), engine_.clock_.now());
   for (const auto& check : checks_) check_tasks_.push_back(spawn(engine_.executor_, check, check->run()));
+  check_tasks_.push_back(spawn(engine_.executor_, shared_from_this(), repeat_facts()));
 }
 
 void Service::stop_checks() {
@@ -190,6 +188,7 @@ void Service::on_process(ProcessEvent event) {
     case ProcessEvent::Kind::lost: break;
   }
   process_ = now;
+  engine_.tell_dependents(*this);
   if (!incident_) return;
   if (event.kind == ProcessEvent::Kind::running && event.started + kTick > new_process_since()) deliver(event::Started{event.started});
   if (event.kind == ProcessEvent::Kind::exited || event.kind == ProcessEvent::Kind::start_failed) {
@@ -211,7 +210,8 @@ void Service::on_batch_health(const Batch& batch) {
       if (check.name == batch.check) return &check;
     return nullptr;
   }();
-  if (!settings || settings->type != config::CheckType::http) return;
+  if (!settings || !config::judges_health(*settings)) return;
+  engine_.tell_dependents(*this);
   if (health_.said(batch.check, *batch.healthy, batch.began)) deliver(event::CheckHealth{batch.check, *batch.healthy});
 }
 

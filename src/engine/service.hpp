@@ -28,6 +28,9 @@ namespace rollbackd::engine {
 
 class Engine;
 
+/// Makes `dependency_up` of what a check of a dependency found; leaves other batches as they are.
+void speak_of_dependency(const config::CheckSettings& settings, Batch& batch);
+
 /// The instants of the latest incident's way, for people and for the bench.
 struct Timing {
   std::optional<Instant> seen;      ///< the batch that made the alert fire was committed
@@ -90,10 +93,15 @@ class Service : public std::enable_shared_from_this<Service> {
   }
   /// What the check last said of the service's health, if it has an opinion and still speaks.
   std::optional<bool> opinion(const checks::Check& check) const;
-  /// The check asked on behalf of others' second opinions: the first http check, else the process.
+  /// The check asked on behalf of others' second opinions: the first http check of its own, else another that judges health, else the
+  /// process.
   std::shared_ptr<checks::Check> canary() const;
   std::shared_ptr<checks::Check> check(const std::string& name) const;
   std::vector<Source> sources() const;
+  std::vector<std::shared_ptr<Service>> dependencies() const;
+  std::optional<bool> well() const;
+  /// Names of what it needs and is known to fail now.
+  std::vector<std::string> failing_dependencies() const;
   std::string trouble() const { return trouble_; }
   /// Probes one check at once; `answered` is false when it could not look.
   boost::asio::awaitable<ReprobeAnswer> reprobe(std::string check_name);
@@ -112,6 +120,11 @@ class Service : public std::enable_shared_from_this<Service> {
   void on_process(ProcessEvent event);
   Instant new_process_since() const;  ///< a process that started since then is the present release's
   void report_tests(const std::vector<rollback::TestResult>& results, Instant began);
+  // dependencies.cpp
+  void tell_release();
+  void tell_dependencies(bool all);
+  boost::asio::awaitable<void> repeat_facts();
+  void tell_facts_soon();
   // actions.cpp
   void queue(std::vector<Action> actions);
   boost::asio::awaitable<void> perform_queue();
@@ -151,11 +164,12 @@ class Service : public std::enable_shared_from_this<Service> {
     std::uint64_t number = 0;                   ///< in the order of asking
   };
   std::deque<Queued> actions_;
-  std::uint64_t asked_ = 0, performed_ = 0;  ///< numbers of the action asked for last and performed last
+  std::uint64_t asked_ = 0, performed_ = 0;   ///< numbers of the action asked for last and performed last
   boost::asio::steady_timer performed_more_;  ///< cancelled when more has been performed
   bool performing_ = false;
   std::deque<Event> events_;
   bool delivering_ = false;
+  std::map<std::string, std::optional<bool>> told_;  ///< by service that it depends on: what the judge heard last
 
   std::optional<World::Process> process_;
   std::string link_trouble_;

@@ -81,6 +81,7 @@ void Service::start_checks() {
       engine.on_batch(std::move(batch));
     };
     context.seed = seed++;
+    context.max_skew = engine_.settings_.max_skew;
     auto made = checks::make_check(std::move(context));
     if (!made) {
       log::error("cannot start a check", {{"service", key().text()}, {"check", settings.name}, {"error", made.error().text()}});

@@ -108,7 +108,8 @@ struct Store::Impl {
   Service& service(const ServiceKey& key);
   const Service* find_service(const ServiceKey& key) const;
   /// The series `labels`, made when new and within the limits; else nullptr, counted.
-  Series* series_for(const Labels& labels, const ServiceKey& owner, bool& is_new);
+  /// @param guess  looked at first; may be nullptr
+  Series* series_for(const Labels& labels, const ServiceKey& owner, bool& is_new, Series* guess = nullptr);
   /// Appends, if newer than the last one, and holds the series to its bounds.
   bool push(Series& s, Point point);
   void trim(Series& s);
@@ -116,7 +117,7 @@ struct Store::Impl {
   /// the epoch before, so every later point rises alike and no increase of the new epoch comes of it.
   bool push_late(Series& s, Point point, Instant epoch);
   void begin_new_counter(Series& s, const SourceState* source, Instant at);
-  /// @param touched  the series, even where the sample was not new
+  /// @param touched  a guess at the series; then the series, even where the sample was not new
   bool commit_sample(const Sample& sample, const Service& of, const SourceState* source, Instant at, Series** touched);
   /// Ends what the delivery before brought and this one did not, as Prometheus does with a target's series.
   void end_missing(SourceState& source, SeriesList now_brought, Instant at, std::vector<const Labels*>& touched);

@@ -43,8 +43,9 @@ const Service* Store::Impl::find_service(const ServiceKey& key) const {
   return at == services.end() ? nullptr : &at->second;
 }
 
-Series* Store::Impl::series_for(const Labels& labels, const ServiceKey& owner, bool& is_new) {
+Series* Store::Impl::series_for(const Labels& labels, const ServiceKey& owner, bool& is_new, Series* guess) {
   is_new = false;
+  if (guess != nullptr && guess->labels == labels) return guess;
   if (const auto at = series.find(labels); at != series.end()) return at->second.get();
   if (series.size() >= limits.series_max || text_bytes(labels) > limits.label_bytes_max) {
     ++counters.series_dropped;
@@ -123,10 +124,10 @@ bool Store::Impl::commit_sample(const Sample& sample, const Service& of, const S
                                ? of.key
                                : ServiceKey{std::string(named), std::string(sample.labels.get(kEnvironmentLabel))};
   bool is_new = false;
-  Series* s = series_for(sample.labels, owner, is_new);
+  Series* s = series_for(sample.labels, owner, is_new, *touched);
+  *touched = s;
   if (s == nullptr) return false;
   s->counter = sample.counter;
-  *touched = s;
   if (is_new && s->counter) begin_new_counter(*s, source, at);
   const auto next_epoch = s->service->epoch_after(at);
   if (s->counter && next_epoch && !s->points.empty() && s->points.back().at >= *next_epoch)
@@ -201,12 +202,14 @@ std::vector<const Labels*> Store::commit(const Batch& batch) {
   touched.reserve(batch.samples.size());
   if (source != nullptr && !source->source.always.empty()) brought.reserve(batch.samples.size());
   bool spoke = false;
-  for (const Sample& sample : batch.samples) {
+  for (std::size_t i = 0; i < batch.samples.size(); ++i) {
+    const Sample& sample = batch.samples[i];
     if (!whole && (source == nullptr || !source->is_always(sample.labels.name()))) continue;
     spoke = true;
-    Series* s = nullptr;
-    const bool is_new = store.commit_sample(sample, service, source, at, &s);
-    if (is_new) touched.push_back(&s->labels);
+    // A target says the same in the same order each time, and comparing is cheaper than finding.
+    Series* s = source != nullptr && i < source->brought.size() ? source->brought[i] : nullptr;
+    const bool got_one = store.commit_sample(sample, service, source, at, &s);
+    if (got_one) touched.push_back(&s->labels);
     if (s != nullptr && s->service == &service && brought.capacity() > 0) brought.push_back(s);
   }
   if (source == nullptr) return touched;

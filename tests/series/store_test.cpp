@@ -404,6 +404,21 @@ TEST(Staleness, ASeriesThatAWholeScrapeNoLongerBringsEndsThere) {
   EXPECT_THAT(store.select_latest(named("new"), t0 + 3s, 5min, nullptr), IsEmpty());
 }
 
+TEST(Staleness, TheOrderOfADeliveryDoesNotMatter) {
+  Store store;
+  store.register_source(scrape(), t0);
+  store.commit(scraped(t0, {"a", "b", "c"}));
+  Batch batch = scraped(t0 + 1s, {"c", "a", "b", "d"});
+  for (std::size_t i = 0; i < batch.samples.size(); ++i) batch.samples[i].value = static_cast<double>(i);
+
+  EXPECT_THAT(store.commit(batch), SizeIs(4));
+
+  EXPECT_THAT(seen(store, "a", t0 + 1s), ElementsAre(Point{t0, 1}, Point{t0 + 1s, 1}));
+  EXPECT_THAT(seen(store, "b", t0 + 1s), ElementsAre(Point{t0, 1}, Point{t0 + 1s, 2}));
+  EXPECT_THAT(seen(store, "c", t0 + 1s), ElementsAre(Point{t0, 1}, Point{t0 + 1s, 0}));
+  EXPECT_THAT(seen(store, "d", t0 + 1s), ElementsAre(Point{t0 + 1s, 3}));
+}
+
 TEST(Staleness, ASeriesOfACheckThatDeliversBitByBitDoesNotEnd) {
   Store store;
   store.register_source(source_of({"a", "b"}), t0);

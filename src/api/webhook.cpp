@@ -120,8 +120,8 @@ asio::awaitable<ServerResponse> Api::take_alerts(ServerRequest request, std::str
     again = again || one.again;
     if (!one.why.empty()) passed_by(alert, routings[i], one);
     if (one.result == PushedResult::accepted && routings[i].action > AlertAction::notify)
-      engine_.audit(audit_entry_of_alert(request, principal, routings[i].service, alert.labels.get("alertname"), summary_of(alert),
-                                         rollbackd::to_string(routings[i].action)));
+      engine_.audit(audit_entry_of_alert(request, principal, routings[i].service, std::string(alert.labels.get("alertname")),
+                                         summary_of(alert), rollbackd::to_string(routings[i].action)));
     Json row;
     row.set("fingerprint", printable(alert.fingerprint)).set("alertname", printable(alert.labels.get("alertname")));
     row.set("result", engine::to_string(one.result));

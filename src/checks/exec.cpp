@@ -1,9 +1,6 @@
 // Runs a monitoring plugin in Nagios's convention, on a grid of planned instants: its exit status is the health, its performance data are
 // series. Flow: plugin -> [exec check] -batch-> engine. A plugin that does not know, hangs or cannot run says nothing of the service.
 #include <array>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <optional>
 #include <set>
 
@@ -13,6 +10,7 @@
 #include "checks/parts.hpp"
 #include "checks/probe.hpp"
 #include "checks/probe_loop.hpp"
+#include "checks/single_run.hpp"
 #include "io/process.hpp"
 #include "series/store.hpp"
 
@@ -32,7 +30,7 @@ class ExecCheck final : public Check {
  public:
   explicit ExecCheck(CheckContext context)
       : context_(std::move(context)),
-        ended_(context_.executor, asio::steady_timer::time_point::max()),
+        runs_(context_.executor),
         record_(context_, &counters_, host_name()),
         status_labels_(labels_of(context_, kStatus, host_name())) {}
 
@@ -42,16 +40,10 @@ class ExecCheck final : public Check {
 
   /// A plugin that is running already began after whatever is asked about, so its answer is taken: it never runs twice at once.
   asio::awaitable<Batch> probe_now() override {
-    co_await asio::this_coro::throw_if_cancelled(false);
-    if (running_) {
-      const std::uint64_t run = runs_;
-      co_await until_ended(run);
-      if (finished_run_ == run && last_) co_return *last_;
-      const bool cancelled = co_await is_cancelled();
-      if (cancelled) co_return told_at_once(context_, std::nullopt);
-    }
-    std::optional<Batch> batch = co_await probe(std::nullopt);
-    co_return told_at_once(context_, std::move(batch));
+    std::optional<Batch> shared = co_await runs_.shared();
+    if (shared) co_return std::move(*shared);
+    std::optional<Batch> own = co_await probe(std::nullopt);
+    co_return told_at_once(context_, std::move(own));
   }
 
   Source source() const override {
@@ -64,50 +56,23 @@ class ExecCheck final : public Check {
   const CheckCounters& counters() const override { return counters_; }
 
  private:
-  /// Marks the check as busy on every way out, a destroyed coroutine's included.
-  struct Running {
-    explicit Running(ExecCheck* c) : check(c) {
-      check->running_ = true;
-      ++check->runs_;
-      check->last_.reset();
-    }
-    Running(const Running&) = delete;
-    Running& operator=(const Running&) = delete;
-    ~Running() {
-      check->running_ = false;
-      check->finished_run_ = check->runs_;
-      check->ended_.cancel();
-    }
-    ExecCheck* check;
-  };
-
-  /// Waits until the run of that number has ended, or the caller was cancelled.
-  asio::awaitable<void> until_ended(std::uint64_t run) {
-    while (running_ && runs_ == run) {
-      co_await ended_.async_wait(asio::as_tuple(asio::use_awaitable));
-      const bool cancelled = co_await is_cancelled();
-      if (cancelled) co_return;
-    }
-  }
-
   /// @param planned  the slot; nothing for a second opinion, which counts as the instant it really is
   /// @return nothing when it was cancelled
   asio::awaitable<std::optional<Batch>> probe(std::optional<Instant> planned) {
-    while (running_) {
-      co_await until_ended(runs_);
-      const bool cancelled = co_await is_cancelled();
-      if (cancelled) co_return std::nullopt;
-    }
-    const Running running(this);
+    SingleRun::Body body = [this, planned] { return run_plugin(planned); };
+    return runs_.own(std::move(body));
+  }
+
+  asio::awaitable<std::optional<Batch>> run_plugin(std::optional<Instant> planned) {
     const std::optional<CommandSlot> slot = co_await CommandSlot::take(context_.executor, context_.settings.timeout);
     const bool cancelled = co_await is_cancelled();
     if (cancelled) co_return std::nullopt;
     const Instant began = context_.clock->now();
     if (!slot) {
-      last_ = batch_of(context_, began);
-      record_.unobserved(*last_, "the checks run " + std::to_string(kCommandsMax) + " commands already, and none ended within " +
-                                     format_duration(context_.settings.timeout));
-      co_return last_;
+      Batch batch = batch_of(context_, began);
+      record_.unobserved(batch, "the checks run " + std::to_string(kCommandsMax) + " commands already, and none ended within " +
+                                    format_duration(context_.settings.timeout));
+      co_return batch;
     }
     io::CommandOptions options;
     options.argv = context_.settings.command;
@@ -115,8 +80,7 @@ class ExecCheck final : public Check {
     options.output_bytes_max = static_cast<std::size_t>(context_.settings.output_bytes_max);
     const auto result = co_await io::run_command(std::move(options), context_.settings.timeout);
     if (result.has_error() && result.error().code == Errc::cancelled) co_return std::nullopt;
-    last_ = judged(result, began, planned.value_or(began), context_.clock->now() - began);
-    co_return last_;
+    co_return judged(result, began, planned.value_or(began), context_.clock->now() - began);
   }
 
   Batch judged(const Result<io::CommandResult>& result, Instant began, Instant slot, Duration took) {
@@ -168,14 +132,11 @@ class ExecCheck final : public Check {
 
   CheckContext context_;
   CheckCounters counters_;
-  asio::steady_timer ended_;  ///< cancelled when a run has ended
+  SingleRun runs_;
   ProbeRecord record_;
   Labels status_labels_;
   std::string host_name_ = host_name();
   std::set<Labels> delivered_;  ///< series of the performance data printed last
-  bool running_ = false;
-  std::uint64_t runs_ = 0, finished_run_ = 0;
-  std::optional<Batch> last_;  ///< of the run that ended last; nothing when that was cancelled
 };
 
 }  // namespace

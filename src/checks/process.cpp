@@ -13,12 +13,11 @@
 #include <charconv>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <optional>
 
 #include "base/log.hpp"
 #include "checks/kinds.hpp"
-#include "checks/parts.hpp"
+#include "checks/process_tally.hpp"
 #include "io/inotify.hpp"
 
 namespace rollbackd::checks {
@@ -29,7 +28,6 @@ namespace {
 
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 constexpr Duration kRetry = 1s;       ///< while the pid file's directory is missing
-constexpr Duration kTick = 10ms;      ///< start times are rounded down to it
 constexpr Duration kStaleSlack = 2s;  ///< a pid file may be this much older than the process it names
 constexpr std::uint32_t kDirectoryEvents =
     IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
@@ -37,9 +35,11 @@ constexpr std::uint32_t kDirectoryEvents =
 class ProcessCheck final : public Check {
  public:
   explicit ProcessCheck(CheckContext context)
-      : context_(std::move(context)), instance_(host_name()), timer_(context_.executor), retry_(context_.executor) {
-    if (!context_.settings.pid_file.empty()) unknown_ = "the pid file was not looked at yet";
-  }
+      : context_(std::move(context)),
+        instance_(host_name()),
+        timer_(context_.executor),
+        retry_(context_.executor),
+        tally_(context_.settings.pid_file.empty() ? "the service manager has not spoken yet" : "the pid file was not looked at yet") {}
 
   asio::awaitable<void> run() override {
     using namespace asio::experimental::awaitable_operators;
@@ -64,73 +64,22 @@ class ProcessCheck final : public Check {
             kRepeatStaleness};
   }
 
-  void on_process(const ProcessEvent& event) override {
-    switch (event.kind) {
-      case ProcessEvent::Kind::running:
-        unknown_.clear();
-        up_ = true;
-        pid_ = event.pid;
-        started_ = event.started;
-        detail_ = "process " + std::to_string(event.pid) + " runs";
-        return deliver(context_.clock->now());
-      case ProcessEvent::Kind::exited: return on_exit(event);
-      case ProcessEvent::Kind::start_failed:
-        unknown_.clear();
-        up_ = false;
-        ++exits_[{"start_failed", "unknown"}];
-        detail_ = event.detail.empty() ? "the process could not be started" : event.detail;
-        return deliver(event.at);
-      case ProcessEvent::Kind::lost:
-        unknown_ = "it is not known whether the process runs" + (event.detail.empty() ? "" : ": " + event.detail);
-        return deliver(context_.clock->now());
-    }
-  }
+  void on_process(const ProcessEvent& event) override { deliver(tally_.on(event, context_.clock->now())); }
 
   const CheckCounters& counters() const override { return counters_; }
 
  private:
-  void on_exit(const ProcessEvent& event) {
-    if (event.clean()) {
-      ++stops_;
-    } else if (event.oom) {
-      ++exits_[{"oom", event.signal != 0 ? std::to_string(event.signal) : "unknown"}];
-    } else if (event.signal != 0) {
-      ++exits_[{"signal", std::to_string(event.signal)}];
-    } else if (!event.code_known) {
-      ++exits_[{"unknown", "unknown"}];
-    } else {
-      ++exits_[{"exit", std::to_string(event.exit_code)}];
-    }
-    // The end of an older process says nothing of the one that took its place.
-    const bool replaced = unknown_.empty() && up_ && event.pid != 0 && event.pid != pid_;
-    if (!replaced) {
-      unknown_.clear();
-      up_ = false;
-    }
-    detail_ = "process " + std::to_string(event.pid) + ": " + (event.detail.empty() ? "ended" : event.detail);
-    // It belongs to the epoch of the process, not to one that began between the exit and our hearing of it.
-    deliver(event.started == Instant() ? event.at : std::min(event.at, event.started + kTick));
-  }
-
   Batch known(Instant began) {
     Batch batch = batch_of(context_, began);
-    batch.detail = evidence(detail_);
-    if (!unknown_.empty()) {
+    batch.detail = evidence(tally_.detail());
+    if (!tally_.is_known()) {
       ++counters_.unobserved;
-      batch.unobserved = evidence(unknown_);
+      batch.unobserved = evidence(tally_.why_unknown());
       return batch;
     }
-    ++(up_ ? counters_.ok : counters_.failed);
-    batch.healthy = up_;
-    batch.samples.push_back({labels_of(context_, "process_up", instance_), up_ ? 1.0 : 0.0, false});
-    if (up_) batch.samples.push_back({labels_of(context_, "process_start_time_seconds", instance_), started_.seconds(), false});
-    batch.samples.push_back({labels_of(context_, "process_stops_total", instance_), static_cast<double>(stops_), true});
-    for (const auto& [key, count] : exits_) {
-      Labels labels = labels_of(context_, "process_exits_total", instance_);
-      labels.set("reason", key.first);
-      labels.set("code", key.second);
-      batch.samples.push_back({std::move(labels), static_cast<double>(count), true});
-    }
+    ++(tally_.is_up() ? counters_.ok : counters_.failed);
+    batch.healthy = tally_.is_up();
+    tally_.sample(context_, instance_, batch.samples);
     return batch;
   }
 
@@ -151,8 +100,7 @@ class ProcessCheck final : public Check {
   // ---- With a pid file ----
 
   void not_known(std::string why) {
-    if (unknown_ == why) return;
-    unknown_ = std::move(why);
+    if (!tally_.forget(std::move(why))) return;
     deliver(context_.clock->now());
   }
 
@@ -212,10 +160,7 @@ class ProcessCheck final : public Check {
   }
 
   void settle_down(std::string detail) {
-    if (unknown_.empty() && !up_) return;  // Known already.
-    unknown_.clear();
-    up_ = false;
-    detail_ = std::move(detail);
+    if (!tally_.settle_down(std::move(detail))) return;
     deliver(context_.clock->now());
   }
 
@@ -290,14 +235,7 @@ class ProcessCheck final : public Check {
   asio::steady_timer timer_, retry_;
   CheckCounters counters_;
 
-  std::string unknown_ = "the service manager has not spoken yet";  ///< why nothing is known; empty: it is
-  bool up_ = false;
-  int pid_ = 0;
-  Instant started_;
-  std::string detail_;
-  std::map<std::pair<std::string, std::string>, std::uint64_t> exits_;  ///< reason and code -> count; both are few: under 400 series
-  std::uint64_t stops_ = 0;
-
+  ProcessTally tally_;
   std::shared_ptr<Watched> watched_;
   bool directory_watched_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -7,7 +7,6 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <charconv>
-#include <deque>
 #include <optional>
 #include <utility>
 
@@ -15,6 +14,7 @@
 #include "base/text.hpp"
 #include "drivers/keeper_protocol.hpp"
 #include "drivers/managers.hpp"
+#include "drivers/restart_step.hpp"
 #include "io/inotify.hpp"
 #include "io/process.hpp"
 
@@ -29,7 +29,6 @@ using Steady = std::chrono::steady_clock;
 constexpr Duration kPollInterval = 5s;     // Of `status`, and of a pid file in case inotify says nothing.
 constexpr Duration kPidFileRetry = 100ms;  // While a restart is awaited: a pid file may be written before its process is what it names.
 constexpr std::size_t kPidFileBytesMax = 4096;
-constexpr std::size_t kOutcomesMax = 16;
 constexpr std::int64_t kTickNs = 10'000'000;  // Start times of /proc are floored to it.
 
 /// Wakes when the file `path` may have changed, or when a time is over. inotify is only a hint; without it the time alone counts.
@@ -71,18 +70,6 @@ class FileWait {
   std::string name_;
 };
 
-/// Counts a restart of ours for as long as it lasts, however it ends.
-class Restarting {
- public:
-  explicit Restarting(int& count) : count_(count) { ++count_; }
-  Restarting(const Restarting&) = delete;
-  Restarting& operator=(const Restarting&) = delete;
-  ~Restarting() { --count_; }
-
- private:
-  int& count_;
-};
-
 class Command final : public Manager {
  public:
   explicit Command(DriverContext context) : context_(std::move(context)), process_(context_.settings.process) {}
@@ -108,29 +95,16 @@ class Command final : public Manager {
     co_return out;
   }
 
-  std::vector<Step> plan() const override {
-    Step step;
-    step.component = context_.settings.name;
-    step.driver = "command";
-    step.action = "restart";
-    step.arguments = Json::object();
-    return {std::move(step)};
-  }
+  std::vector<Step> plan() const override { return restart_plan(context_, "command"); }
 
   asio::awaitable<Outcome> run(Step step, Duration deadline) override {
-    if (step.driver != "command" || step.version != 1 || step.action != "restart")
-      co_return Outcome{
-          Outcome::Status::refused, Json::object(),
-          Error(Errc::refused, "cannot run this step")
-              .because(step.driver + " " + step.action + " version " + std::to_string(step.version) + " is none of command's")};
+    if (auto refused = refuse_other_step(step, "command")) co_return *std::move(refused);
     const std::string token = restart_token(step);
-    for (const auto& [done, outcome] : outcomes_)
-      if (done == token) co_return outcome;
+    if (const auto* begun = restarts_.find(token); begun && begun->outcome) co_return *begun->outcome;
+    restarts_.begin(token, boot_now());
     const Restarting now(restarting_);
     Outcome outcome = co_await restart(deadline);
-    if (outcome.status == Outcome::Status::unknown) co_return outcome;
-    outcomes_.emplace_back(token, outcome);
-    if (outcomes_.size() > kOutcomesMax) outcomes_.pop_front();
+    restarts_.end(token, outcome);
     co_return outcome;
   }
 
@@ -183,33 +157,26 @@ class Command final : public Manager {
     co_return Error(Errc::io, join(argv, " ") + " failed").because(how + (said.empty() ? "" : ": " + said));
   }
 
-  static Outcome failed(Error error) {
-    const auto status = error.code == Errc::timed_out   ? Outcome::Status::timed_out
-                        : error.code == Errc::cancelled ? Outcome::Status::unknown
-                                                        : Outcome::Status::failed;
-    return Outcome{status, Json::object(), std::move(error)};
-  }
-
   asio::awaitable<Outcome> restart(Duration deadline) {
     const auto until = Steady::now() + deadline;
     const std::int64_t began = boot_now();
     const auto before = process_.pid_file.empty() ? Result<io::ProcessFacts>(Error(Errc::not_found, "")) : from_pid_file();
     if (!process_.restart.empty()) {
-      if (auto called = co_await call(process_.restart, until); called.has_error()) co_return failed(called.error());
+      if (auto called = co_await call(process_.restart, until); called.has_error()) co_return failed_step(called.error());
     } else {
       if (!process_.stop.empty()) {
         auto stopped = co_await call(process_.stop, until);
-        if (stopped.has_error() && stopped.error().code == Errc::cancelled) co_return failed(stopped.error());
+        if (stopped.has_error() && stopped.error().code == Errc::cancelled) co_return failed_step(stopped.error());
         // What counts is whether it still runs: many a stop command fails when there is nothing to stop.
         if (before.has_value()) {
           if (auto gone = co_await wait_until_gone(before.value(), until); gone.has_error()) {
             Error error = gone.error();
             if (stopped.has_error()) error.why = stopped.error().text();
-            co_return failed(std::move(error));
+            co_return failed_step(std::move(error));
           }
         }
       }
-      if (auto started = co_await call(process_.start, until); started.has_error()) co_return failed(started.error());
+      if (auto started = co_await call(process_.start, until); started.has_error()) co_return failed_step(started.error());
     }
     Json facts = Json::object();
     if (process_.pid_file.empty()) {
@@ -227,11 +194,11 @@ class Command final : public Manager {
       }
       const Duration left = until - Steady::now();
       if (left <= Duration{0})
-        co_return failed(
+        co_return failed_step(
             Error(Errc::timed_out, "no new process after the restart").because(process_.pid_file + " names none that is younger than it"));
       co_await change.wait(std::min(left, kPidFileRetry));
       if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none)
-        co_return failed(Error(Errc::cancelled, "nobody waits for the restart any more"));
+        co_return failed_step(Error(Errc::cancelled, "nobody waits for the restart any more"));
     }
   }
 
@@ -325,8 +292,8 @@ class Command final : public Manager {
 
   DriverContext context_;
   config::ProcessSettings process_;
-  int restarting_ = 0;                                    ///< restarts of ours under way: an exit then was asked for
-  std::deque<std::pair<std::string, Outcome>> outcomes_;  ///< by token, oldest first
+  int restarting_ = 0;  ///< restarts of ours under way: an exit then was asked for
+  RestartMemory restarts_;
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "drivers/managers.hpp"
 #include "drivers/symlink.hpp"
+#include "io/dbus.hpp"
 
 namespace rollbackd::drivers {
 
@@ -20,10 +21,23 @@ Result<std::unique_ptr<Driver>> make_driver(DriverContext context) {
   return Error(Errc::unsupported, "no driver \"" + context.settings.driver + "\" in this version").try_next("use \"symlink\"");
 }
 
+namespace {
+
+/// `supervised`: by whom. A service that a keeper parents stays there: it must not be started a second time.
+Result<std::unique_ptr<Manager>> make_kept(DriverContext context) {
+  using Parent = config::ProcessSettings::Parent;
+  const Parent parent = context.settings.process.parent;
+  const bool by_systemd = parent == Parent::systemd || (parent == Parent::auto_ && io::systemd_reachable());
+  if (by_systemd && !has_keeper(context)) return make_transient_manager(std::move(context));
+  return make_supervised_manager(std::move(context));
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Manager>> make_manager(DriverContext context) {
   switch (context.settings.process.manager) {
     case config::ManagerType::none: return std::unique_ptr<Manager>();
-    case config::ManagerType::supervised: return make_supervised_manager(std::move(context));
+    case config::ManagerType::supervised: return make_kept(std::move(context));
     case config::ManagerType::command: return make_command_manager(std::move(context));
     case config::ManagerType::systemd: return make_systemd_manager(std::move(context));
   }

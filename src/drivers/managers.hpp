@@ -16,6 +16,11 @@ Result<std::unique_ptr<Manager>> make_systemd_manager(DriverContext context);
 /// `supervised` as a transient unit, where systemd runs.
 Result<std::unique_ptr<Manager>> make_transient_manager(DriverContext context);
 
+/// The unit of a supervised service: "rollbackd-NAME-ENV.service", escaped.
+std::string transient_unit(const ServiceKey& service);
+/// Whether a keeper of ours parents this service now, or left it running.
+bool has_keeper(const DriverContext& context);
+
 /// The token of a restart step: the same operation, number and attempt are the same restart.
 std::string restart_token(const Step& step);
 

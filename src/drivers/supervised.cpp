@@ -23,6 +23,7 @@
 #include "base/text.hpp"
 #include "drivers/keeper_protocol.hpp"
 #include "drivers/managers.hpp"
+#include "drivers/restart_step.hpp"
 #include "io/process.hpp"
 
 namespace asio = boost::asio;
@@ -130,25 +131,14 @@ class Supervised final : public Manager {
     co_return out;
   }
 
-  std::vector<Step> plan() const override {
-    Step step;
-    step.component = context_.settings.name;
-    step.driver = "supervised";
-    step.action = "restart";
-    step.arguments = Json::object();
-    return {std::move(step)};
-  }
+  std::vector<Step> plan() const override { return restart_plan(context_, "supervised"); }
 
   asio::awaitable<Outcome> run(Step step, Duration deadline) override {
-    if (step.driver != "supervised" || step.version != 1 || step.action != "restart")
-      co_return Outcome{
-          Outcome::Status::refused, Json::object(),
-          Error(Errc::refused, "cannot run this step")
-              .because(step.driver + " " + step.action + " version " + std::to_string(step.version) + " is none of supervised's")};
+    if (auto refused = refuse_other_step(step, "supervised")) co_return *std::move(refused);
     const auto until = std::chrono::steady_clock::now() + deadline;
-    if (auto kept = co_await ensure_keeper(); kept.has_error()) co_return failed(kept.error());
+    if (auto kept = co_await ensure_keeper(); kept.has_error()) co_return failed_step(kept.error());
     auto answer = co_await ask("restart", restart_token(step), until - std::chrono::steady_clock::now());
-    if (answer.has_error()) co_return failed(answer.error());
+    if (answer.has_error()) co_return failed_step(answer.error());
     const Json& json = answer.value();
     Json facts = Json::object();
     facts.set("pid", json["pid"]).set("started_boot_ns", json["started_boot_ns"]);
@@ -194,13 +184,6 @@ class Supervised final : public Manager {
   }
 
  private:
-  static Outcome failed(Error error) {
-    const auto status = error.code == Errc::timed_out   ? Outcome::Status::timed_out
-                        : error.code == Errc::cancelled ? Outcome::Status::unknown
-                                                        : Outcome::Status::failed;
-    return Outcome{status, Json::object(), std::move(error)};
-  }
-
   ProcessEvent event_of(const Json& json) const {
     ProcessEvent event;
     const std::string kind = json["event"].string_or("");
@@ -328,6 +311,21 @@ class Supervised final : public Manager {
 };
 
 }  // namespace
+
+bool has_keeper(const DriverContext& context) {
+  if (Connection::open(context.executor, context.service_directory).has_value()) return true;
+  // A keeper that was killed leaves its service running, and its successor takes that over.
+  constexpr std::size_t kStateBytesMax = 1 << 20;
+  const auto text = keeper::read_file(context.service_directory + "/" + keeper::kStateName, kStateBytesMax);
+  const auto state = text.has_value() ? Json::parse(text.value()) : Result<Json>(text.error());
+  if (state.has_error() || !state.value()["running"].bool_or(false)) return false;
+  if (state.value()["boot_id"].string_or("") != context.clock->read().stamp.boot_id) return false;
+  const auto process = io::process_facts(static_cast<int>(state.value()["pid"].int_or(0)));
+  if (process.has_error()) return false;
+  constexpr std::int64_t kTickNs = 10'000'000;
+  const std::int64_t apart = state.value()["started_boot_ns"].int_or(0) - process.value().started_boot_ns;
+  return apart > -kTickNs && apart < 2 * kTickNs;
+}
 
 Result<std::unique_ptr<Manager>> make_supervised_manager(DriverContext context) {
   const config::ProcessSettings& process = context.settings.process;

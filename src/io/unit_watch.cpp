@@ -44,6 +44,13 @@ asio::awaitable<Result<bool>> ask_host_stopping(std::shared_ptr<SystemBus> bus) 
 
 }  // namespace
 
+std::string full_unit_name(std::string unit) {
+  constexpr std::array<std::string_view, 11> kTypes = {".service", ".socket", ".target", ".device", ".mount", ".automount",
+                                                       ".swap",    ".timer",  ".path",   ".slice",  ".scope"};
+  const bool full = std::any_of(kTypes.begin(), kTypes.end(), [&](std::string_view type) { return unit.ends_with(type); });
+  return full ? unit : unit + ".service";
+}
+
 BusMethod systemd_method(std::string member) { return {kSystemd, kManagerPath, kManager, std::move(member)}; }
 
 Instant from_monotonic_us(const Clock& clock, std::int64_t us) {
@@ -57,7 +64,7 @@ Instant from_monotonic_us(const Clock& clock, std::int64_t us) {
 asio::awaitable<Result<UnitFacts>> ask_unit(std::shared_ptr<SystemBus> bus, std::string unit, Duration timeout) {
   const auto until = std::chrono::steady_clock::now() + timeout;
   BusMethod load = systemd_method("LoadUnit");
-  Json name = Json::array().push(unit);
+  Json name = Json::array().push(full_unit_name(unit));
   auto loaded = co_await bus->call(std::move(load), "s", std::move(name), timeout);
   if (loaded.has_error()) co_return loaded.error();
   const Json path = loaded.value().elements().empty() ? Json() : loaded.value().elements()[0];
@@ -74,7 +81,7 @@ asio::awaitable<Result<UnitFacts>> ask_unit(std::shared_ptr<SystemBus> bus, std:
 
 struct UnitWatch::Impl : std::enable_shared_from_this<UnitWatch::Impl> {
   Impl(const asio::any_io_executor& e, std::string u, Heard h)
-      : executor(e), retry(e), bus(SystemBus::of(e)), unit(std::move(u)), heard(std::move(h)) {}
+      : executor(e), retry(e), bus(SystemBus::of(e)), unit(full_unit_name(std::move(u))), heard(std::move(h)) {}
 
   asio::any_io_executor executor;
   asio::steady_timer retry;

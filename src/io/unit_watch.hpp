@@ -14,6 +14,9 @@
 
 namespace rollbackd::io {
 
+/// The full name of a unit: "shop" is "shop.service", as for systemctl.
+std::string full_unit_name(std::string unit);
+
 /// Asks systemd about a unit, loading it when it is not. A unit that does not exist is an answer: `load` is "not-found".
 boost::asio::awaitable<Result<UnitFacts>> ask_unit(std::shared_ptr<SystemBus> bus, std::string unit, Duration timeout);
 

@@ -353,11 +353,11 @@ TEST_F(CommandTest, WithoutAPidFileStatusTells) {
   ASSERT_TRUE(wait_for(Kind::running));
 }
 
-TEST(MakeManager, SystemdIsNotThereYetAndNoneIsNobody) {
+TEST(MakeManager, SystemdNeedsAUnitAndNoneIsNobody) {
   DriverContext made;
   EXPECT_EQ(make_manager(made).value(), nullptr);
   made.settings.process.manager = config::ManagerType::systemd;
-  EXPECT_EQ(make_manager(made).error().code, Errc::unsupported);
+  EXPECT_EQ(make_manager(made).error().code, Errc::invalid_config);
   made.settings.driver = "git";
   EXPECT_EQ(make_driver(made).error().code, Errc::unsupported);
 }

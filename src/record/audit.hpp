@@ -124,7 +124,8 @@ struct AuditFilter {
   std::optional<Instant> since, until;
   int limit = 50;  ///< 1 to 1000
 };
-/// Entries as JSON, newest first. Blocking, reads only; lines that are not entries are left out (`verify_audit_files` judges them).
+/// Entries as JSON, newest first, of the newest four files. Blocking, reads only; what is no entry is left out (`verify_audit_files` judges
+/// it).
 Result<std::vector<Json>> read_audit(const std::vector<std::string>& files, const AuditFilter& filter);
 
 }  // namespace rollbackd::record

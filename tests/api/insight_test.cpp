@@ -192,6 +192,10 @@ class InsightTest : public testing::Test {
     component.current = directory_ / "current";
     service.components.push_back(component);
     settings.services.push_back(service);
+    config::RouteSettings route;
+    route.match = {"severity=\"critical\""};
+    route.action = AlertAction::rollback;
+    settings.routes.push_back(route);
     engine_ =
         std::make_unique<engine::Engine>(context_.get_executor(), settings, rules::Groups{}, engine::EngineOptions{"", "test", false});
     const Reload reload = []() -> asio::awaitable<Result<>> { co_return Result<>{}; };
@@ -260,6 +264,23 @@ TEST_F(InsightTest, AnOperationIsNotedWhenItIsAskedForBeginsAndEnds) {
   const Json rows = get("/api/v1/audit", {{"action", "deploy"}, {"limit", "1"}});
   EXPECT_EQ(rows.elements().at(0)["operation"].string_or("").size(), 36U);
   EXPECT_EQ(rows.elements().at(0)["reason"].string_or(""), "the new cart");
+}
+
+TEST_F(InsightTest, AnAlertThatMayCauseSomethingIsNotedOnceAndOneThatMayNotIsNot) {
+  const std::string at = format_rfc3339(io::Clock::wall_now());
+  const auto alert = [&](const std::string& severity) {
+    return R"({"version": "4", "groupKey": "{}", "status": "firing", "receiver": "rollbackd", "alerts": [{"status": "firing",
+      "labels": {"alertname": "TooSlow", "service": "shop", "severity": ")" +
+           severity + R"("}, "annotations": {"summary": "checkout is slow"}, "startsAt": ")" + at +
+           R"(", "endsAt": "0001-01-01T00:00:00Z", "fingerprint": "f-)" + severity + R"("}]})";
+  };
+  for (const char* severity : {"critical", "critical", "info"}) ASSERT_EQ(post("/api/v1/alertmanager", alert(severity)).status, 200);
+  post("/-/reload", "");
+
+  EXPECT_THAT(entries(2), ElementsAre("uid:0 alert accepted: may cause rollback", "uid:0 reload done"));
+  const Json row = get("/api/v1/audit", {{"action", "alert"}}).elements().at(0);
+  EXPECT_EQ(row["target"].string_or(""), "TooSlow");
+  EXPECT_EQ(row["reason"].string_or(""), "checkout is slow");
 }
 
 TEST_F(InsightTest, StatisticsOfAFreshDaemonSayThatThereWasNoOperation) {

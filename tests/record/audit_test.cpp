@@ -375,6 +375,7 @@ TEST_F(AuditLogTest, EntriesAreReadNewestFirstByTheirFilters) {
   {
     AuditLimits limits;
     limits.file_bytes_max = 1000;
+    limits.batch_max = 1;
     AuditLog log(path, limits);
     for (const char* action : {"suspend", "resume", "rollback"})
       for (const char* who : {"uid:0", "token:ci"}) log.add(entry(action, who));
@@ -395,6 +396,9 @@ TEST_F(AuditLogTest, EntriesAreReadNewestFirstByTheirFilters) {
   EXPECT_THAT(actions(by_ci), ElementsAre("6rollback", "4resume", "2suspend"));
   EXPECT_THAT(actions(newest_two), ElementsAre("6rollback", "5rollback"));
   EXPECT_THAT(actions(tomorrow), IsEmpty());
+  AuditFilter of_a_word_in_a_reason;
+  of_a_word_in_a_reason.principal = "checkout is slow";
+  EXPECT_THAT(actions(of_a_word_in_a_reason), IsEmpty());
 }
 
 TEST_F(AuditLogTest, ADirectoryWithoutALogIsAnErrorAndNotAnEmptyLog) {

@@ -60,7 +60,8 @@ class Audit(Scenario):
         settled(fleet, service, "v2")
 
         pull(service)
-        wait_for("the rollback is under way", 20, lambda: [row for row in fleet.operations(service, kind="rollback") if row["status"] in UNENDED])
+        wait_for("the rollback is under way", 20,
+                 lambda: [row for row in fleet.operations(service, kind="rollback") if row["status"] in UNENDED])
         fleet.daemon.kill()
         fleet.daemon.wait(10)
         fleet.start()
@@ -90,6 +91,23 @@ class Audit(Scenario):
         self.stats_agree_with_history(fleet)
         self.head_is_in_the_system_log(fleet)
         self.tampering_is_found(fleet)
+
+    def test_a_rollback_without_the_daemon_is_in_the_chain_too(self):
+        fleet, service = self.shop()
+        fleet.start()
+        settled(fleet, service, "v1")
+        service.release("v2")
+        fleet.deploy(service, "v2")
+        settled(fleet, service, "v2")
+        fleet.stop_daemon()
+
+        code, output = fleet.rollbackd("rollback", "shop", "--to", "v1", "--reason", "by hand at night", "--offline", "--force")
+
+        self.assertEqual(code, 0, output)
+        principal = "uid:%d offline" % os.getuid()
+        noted(fleet, principal=principal, action="rollback", target="v1", reason="by hand at night", outcome="begun")
+        noted(fleet, principal=principal, action="rollback", target="v1", reason="by hand at night", outcome="succeeded")
+        self.assertEqual(self.verify(fleet)[0], 0)
 
     def stats_agree_with_history(self, fleet):
         rows = fleet.operations()

@@ -128,7 +128,7 @@ def table(title, description, targets, columns, sort=None, overrides=(), **more)
     order = {field: index for index, field in enumerate(columns)}
     return panel("table", title, description, targets, "none",
                  {"showHeader": True, "cellHeight": "sm",
-                  "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""},
+                  "footer": {"show": False, "reducer": ["sum"], "countRows": False},
                   "sortBy": [{"displayName": sort, "desc": False}] if sort else []},
                  custom={"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True}, overrides=list(overrides),
                  transformations=[{"id": "merge", "options": {}},
@@ -157,11 +157,12 @@ def linked(field, title, url):
 
 
 def variable(name, label, definition, description, multi):
-    return {"type": "query", "name": name, "label": label, "description": description, "datasource": DATASOURCE, "definition": definition,
-            "query": {"query": definition, "refId": "PrometheusVariableQueryEditor-VariableQuery", "qryType": 1}, "refresh": 2, "sort": 1,
-            "hide": 0, "multi": multi, "includeAll": multi, "allValue": ".*" if multi else None, "skipUrlSync": False, "regex": "",
-            "options": [],
-            "current": {"selected": True, "text": ["All"], "value": ["$__all"]} if multi else {}}
+    one = {"type": "query", "name": name, "label": label, "description": description, "datasource": DATASOURCE, "definition": definition,
+           "query": {"query": definition, "refId": "PrometheusVariableQueryEditor-VariableQuery", "qryType": 1}, "refresh": 2, "sort": 1,
+           "hide": 0, "multi": multi, "includeAll": multi, "skipUrlSync": False, "regex": "", "options": [], "current": {}}
+    if multi:
+        one.update(allValue=".*", current={"selected": True, "text": ["All"], "value": ["$__all"]})
+    return one
 
 
 def annotation(name, colour, expr, title, text):
@@ -373,6 +374,14 @@ holds = lines(
     queries(('sum(rollbackd_decisions_total{decision="hold",%s})' % E, "hold"),
             ("sum by (guard) (rollbackd_guard_refusals_total{%s})" % E, "{{guard}}")), fill=0)
 
+pushed = bars(
+    "Alerts received",
+    "Alerts pushed from outside, in each step, by what became of them. accepted: a route says what it may cause; duplicate and resolved "
+    "are normal; unrouted: no route wants it; unknown_service, refused: somebody's configuration is wrong, and the alert had no effect.",
+    [query("round(sum by (result) (increase(rollbackd_alerts_received_total%s[$__rate_interval])))" % D, "{{result}}")],
+    colours={"accepted": GREEN, "duplicate": GREY, "resolved": BLUE, "stale": YELLOW, "unrouted": GREY, "unknown_service": RED,
+             "refused": RED})
+
 # ---- overview: the daemon itself ----
 
 lag = lines(
@@ -423,7 +432,7 @@ overview = dashboard(
      ("Rollbacks", [[(8, 8, success_over_time), (8, 8, operations_by_status), (8, 8, operations_by_trigger)],
                     [(12, 9, duration), (12, 9, duration_by_phase)],
                     [(10, 8, detection), (6, 8, detection_in_range), (8, 8, verification)]]),
-     ("Decisions", [[(8, 8, decisions), (8, 8, refusals), (8, 8, holds)]]),
+     ("Decisions", [[(6, 8, decisions), (6, 8, pushed), (6, 8, refusals), (6, 8, holds)]]),
      ("The daemon itself", [[(8, 8, lag), (8, 8, work), (8, 8, losses)],
                             [(8, 8, notifications), (8, 8, records), (8, 8, builds)]])],
     "Service", SERVICE, "now-24h")

@@ -165,12 +165,14 @@ class Files(unittest.TestCase):
         texts = [read(RULES), read(os.path.join(GRAFANA, "README.md"))]
         texts += [panel["description"] for name in DASHBOARDS for panel in panels(dashboard(name))]
         texts += [mark.get("textFormat", "") for name in DASHBOARDS for mark in dashboard(name)["annotations"]["list"]]
-        named = set(re.findall(r"\brollbackctl ([a-z]+)", "\n".join(texts)))
-        self.assertIn("explain", named)
-        for command in sorted(named):
+        named = re.findall(r"\brollbackctl ([a-z]+)([^;`\n]*)", "\n".join(texts))
+        self.assertIn("explain", [command for command, _ in named])
+        for command in sorted({command for command, _ in named}):
             done = subprocess.run([os.path.join(BINARIES, "rollbackctl"), command, "--help"], capture_output=True, text=True, timeout=30,
                                   check=False)
             self.assertEqual(done.returncode, 0, "rollbackctl %s: %s" % (command, done.stderr))
+            for option in re.findall(r"--[a-z-]+", " ".join(rest for other, rest in named if other == command)):
+                self.assertIn(option, done.stdout, "rollbackctl " + command)
 
     def test_the_provisioning_files_hold_together(self):
         dashboards = read(os.path.join(GRAFANA, "provisioning", "dashboards", "rollbackd.yml"))
@@ -241,6 +243,9 @@ class RealPrometheus(Scenario):
     def hold_and_roll_back(self):
         fleet, service = self.fleet_, self.service
         settled(fleet, service, "v1")
+        # Seen for longer than the step of a range query, so that its mark is there.
+        self.prometheus.wait_value('count_over_time(rollbackd_release_info{service="shop",release="v1",live="1"}[1m])',
+                                   wanted=lambda n: n is not None and n >= 5)
         service.release("v2")
         fleet.deploy(service, "v2")
         settled(fleet, service, "v2")

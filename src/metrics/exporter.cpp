@@ -115,6 +115,10 @@ Exporter::Exporter() : impl_(std::make_unique<Impl>()) {
 Exporter::~Exporter() = default;
 
 void Exporter::seed(const std::vector<record::OperationTotal>& totals, const std::vector<record::OperationRow>& last) {
+  if (!totals.empty()) {  // Else the history could not tell, and what was counted so far is all that is known.
+    impl_->operations.clear();
+    impl_->rollbacks.clear();
+  }
   for (const auto& total : totals) {
     if (!is_terminal(total.status)) continue;
     impl_->count(total.service, total.kind, total.trigger, total.status, static_cast<double>(total.count));

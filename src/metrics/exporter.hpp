@@ -60,7 +60,8 @@ class Exporter {
  public:
   Exporter();
   ~Exporter();
-  /// Totals of operations and the last one of each kind from the history, so that ratios and gauges survive a restart. Once, at start.
+  /// Totals of operations and the last one of each kind from the history, so that ratios and gauges survive a restart. Once, at start;
+  /// operations that recovery has ended by then are among the totals, so what was counted before is not counted twice.
   void seed(const std::vector<record::OperationTotal>& totals, const std::vector<record::OperationRow>& last = {});
   void operation_ended(const record::OperationRow& row);
   void decided(const Decision& decision);

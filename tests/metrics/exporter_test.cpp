@@ -261,6 +261,32 @@ TEST(Exporter, WhatTheHistoryRemembersIsCountedOnFrom) {
   EXPECT_THAT(text, Not(HasSubstr("status=\"running\"")));
 }
 
+TEST(Exporter, AnOperationThatRecoveryEndedBeforeTheHistoryWasReadIsNotCountedTwice) {
+  record::OperationTotal total;
+  total.service = kShop;
+  total.kind = OperationKind::rollback;
+  total.trigger = Trigger::automatic;
+  total.status = OperationStatus::abandoned;
+  total.count = 1;
+  Exporter exporter;
+  exporter.operation_ended(row(OperationKind::rollback, OperationStatus::abandoned));
+
+  exporter.seed({total});
+
+  const std::string text = exporter.text({});
+  const std::string abandoned = R"({service="shop",environment="prod",kind="rollback",trigger="automatic",status="abandoned"})";
+  EXPECT_EQ(value_of(text, "rollbackd_operations_total" + abandoned), 1);
+}
+
+TEST(Exporter, AHistoryThatCannotTellTakesNothingAway) {
+  Exporter exporter;
+  exporter.operation_ended(row(OperationKind::rollback, OperationStatus::succeeded));
+
+  exporter.seed({});
+
+  EXPECT_EQ(value_of(exporter.text({}), R"(rollbackd_rollback_success_ratio{environment="prod"})"), 1);
+}
+
 TEST(Exporter, DecisionsOfAStandingServiceExistFromTheStartAndAreCountedByKind) {
   Exporter exporter;
   const std::string before = exporter.text(standing());

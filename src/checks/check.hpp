@@ -32,7 +32,7 @@ struct CheckContext {
 /// Plain counters for the metrics room.
 struct CheckCounters {
   std::uint64_t ok = 0, failed = 0, unobserved = 0, late = 0;  ///< late: a slot was skipped because the one before still ran
-  std::uint64_t duplicates = 0, skewed = 0, warnings = 0;  ///< scrape and promql: samples dropped, and what a server warned of
+  std::uint64_t duplicates = 0, skewed = 0, warnings = 0;      ///< scrape and promql: samples dropped, and what a server warned of
 };
 
 /// Used on its executor's one thread. Stays alive until its coroutines have ended.

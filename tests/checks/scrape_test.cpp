@@ -288,6 +288,35 @@ TEST_F(ScrapeCheckTest, EndsWhenCancelledInTheMiddleOfAScrape) {
   EXPECT_TRUE(batches_.empty());
 }
 
+TEST_F(ScrapeCheckTest, ASecondOpinionMayBeCancelledAtAnyMoment) {
+  std::string body;
+  for (int i = 0; i < 400; ++i) body += "some_metric_total{path=\"/api/v1/things/that/are/many/" + std::to_string(i) + "\"} 1\n";
+  say(test::gzip(body), "Content-Encoding: gzip\r\n");
+  make();
+  int whole = 0, cancelled = 0;
+  for (int turns = 0; turns < 60; ++turns) {
+    asio::cancellation_signal signal;
+    std::optional<Batch> batch;
+    bool threw = false;
+    asio::co_spawn(context_, check_->probe_now(), asio::bind_cancellation_slot(signal.slot(), [&](std::exception_ptr e, Batch b) {
+                     threw = e != nullptr;
+                     batch.emplace(std::move(b));
+                   }));
+    ASSERT_TRUE(run_until(context_, [&] { return server_.requests == turns + 1; }));
+    for (int i = 0; i < turns && !batch; ++i) context_.restart(), context_.run_one_for(1s);
+    asio::dispatch(context_, [&] { signal.emit(asio::cancellation_type::terminal); });
+    ASSERT_TRUE(run_until(context_, [&] { return batch.has_value(); })) << turns;
+    context_.restart(), context_.poll();  // The cancellation's own handler looks at the signal.
+
+    EXPECT_FALSE(threw) << turns;
+    (batch->unobserved.empty() ? whole : cancelled) += 1;
+  }
+
+  EXPECT_GT(cancelled, 5);
+  EXPECT_GT(whole, 5);
+  EXPECT_EQ(batches_.size(), static_cast<std::size_t>(whole)) << "a cancelled one goes nowhere";
+}
+
 TEST_F(ScrapeCheckTest, ItsSourceMayFeedAnythingAndSaysWhatComesAlways) {
   make();
 

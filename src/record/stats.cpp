@@ -29,6 +29,22 @@ class Tally {
   std::map<std::string, std::uint64_t> counts_;
 };
 
+/// What makes two reasons the same: a person's words as they are; of our own evidence ("RULE firing since TIME: ...; RULE firing ...") the
+/// rules, because times and values differ each time.
+std::string reason_of(const OperationRow& row) {
+  constexpr std::string_view kFiring = " firing since ";
+  const std::string_view text = trim(row.request.reason);
+  if (row.request.trigger == Trigger::manual) return cut(text, kReasonBytesMax);
+  std::vector<std::string> rules;
+  for (std::size_t at = text.find(kFiring); at != text.npos; at = text.find(kFiring, at + 1)) {
+    const std::size_t before = at == 0 ? text.npos : text.find_last_of(" ;", at - 1);
+    std::string rule(text.substr(before == text.npos ? 0 : before + 1, at - (before == text.npos ? 0 : before + 1)));
+    if (!rule.empty() && std::find(rules.begin(), rules.end(), rule) == rules.end()) rules.push_back(std::move(rule));
+  }
+  std::sort(rules.begin(), rules.end());
+  return cut(rules.empty() ? std::string(text) : join(rules, ", ") + " firing", kReasonBytesMax);
+}
+
 Json counts_json(const Stats::Counts& counts, const char* word) {
   Json out = Json::array();
   for (const auto& [text, n] : counts) out.push(Json::object().set(word, text).set("count", n));
@@ -76,7 +92,7 @@ Stats compute_stats(const std::vector<OperationRow>& operations, const std::vect
     statuses.add(to_string(row.status));
     if (!is_terminal(row.status)) ++out.unfinished;
     if (row.request.kind != OperationKind::rollback) continue;
-    if (!trim(row.request.reason).empty()) reasons.add(cut(trim(row.request.reason), kReasonBytesMax));
+    if (std::string reason = reason_of(row); !reason.empty()) reasons.add(reason);
     if (!is_terminal(row.status)) continue;
     ++out.rollbacks;
     const bool succeeded = row.status == OperationStatus::succeeded;

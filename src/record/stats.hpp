@@ -44,7 +44,7 @@ struct Stats {
   Spread total, to_switched, to_verified;  ///< of ended rollbacks: begin → end, begin → switched; switched → end of a verified one
   std::vector<std::pair<std::string, Spread>> phases;               ///< by name, in their order
   Counts by_kind, by_environment, by_cause, by_trigger, by_status;  ///< of all operations
-  Counts reasons;                                                   ///< of rollbacks; the commonest 5
+  Counts reasons;                                                   ///< of rollbacks; the commonest 5; our own by the rules that fired
   std::uint64_t holds = 0;
   Counts holds_by_guard;
   bool truncated = false;  ///< more rows than are looked at: the oldest are left out

@@ -142,6 +142,22 @@ TEST(Stats, TheFiveCommonestReasonsAndEnvironmentsAndCausesComeMostFirst) {
   EXPECT_THAT(stats.by_kind, ElementsAre(Pair("rollback", 11), Pair("deploy", 1)));
 }
 
+TEST(Stats, OurOwnReasonsAreTheSameWhenTheSameRulesFiredWheneverThatWas) {
+  std::vector<OperationRow> rows{
+      row({.reason =
+               "ErrorRatioHigh firing since 2026-11-20T12:00:00.000Z: 20 %; ProcessCrashed firing since 2026-11-20T12:00:01.000Z: 1"}),
+      row({.reason =
+               "ProcessCrashed firing since 2026-11-21T01:00:00.000Z: 3; ErrorRatioHigh firing since 2026-11-21T01:00:01.000Z: 55 %"}),
+      row({.reason = "ProcessCrashed firing since 2026-11-22T01:00:00.000Z: 1"}), row({.reason = "verification of v2 failed"})};
+  rows.push_back(row({.reason = "I saw X firing since noon"}));
+  rows.back().request.trigger = Trigger::manual;
+
+  const Stats stats = compute_stats(rows, {}, std::nullopt);
+
+  EXPECT_THAT(stats.reasons, ElementsAre(Pair("ErrorRatioHigh, ProcessCrashed firing", 2), Pair("I saw X firing since noon", 1),
+                                         Pair("ProcessCrashed firing", 1), Pair("verification of v2 failed", 1)));
+}
+
 TEST(Stats, HoldsAreCountedByEachGuardThatSaidNo) {
   const Stats stats = compute_stats({},
                                     {decision(DecisionKind::hold, {"budget", "cooldown"}), decision(DecisionKind::hold, {"budget"}),

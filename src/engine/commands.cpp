@@ -176,7 +176,7 @@ asio::awaitable<Result<CommandAnswer>> Service::deploy(DeployCommand command) {
   request.cause = Cause::operator_;
   request.from = world->live;
   request.to = *id;
-  request.reason = cut(printable(command.reason.empty() ? "deployment" : command.reason), kReasonBytesMax);
+  request.reason = cut(printable(command.reason.empty() ? "no reason given by the caller" : command.reason), kReasonBytesMax);
   request.principal = command.principal;
   if (command.force && entry && entry->standing == Standing::bad) request.overrides.push_back("target_not_bad");
   operating_ = request.operation;

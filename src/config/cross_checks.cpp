@@ -30,7 +30,8 @@ void unique_names(const std::vector<T>& entries, const std::string& list, Reader
 }
 
 bool watched(const ProcessSettings& process) {
-  return process.manager == ManagerType::supervised || (process.manager == ManagerType::command && !process.pid_file.empty());
+  return process.manager == ManagerType::supervised || process.manager == ManagerType::systemd ||
+         (process.manager == ManagerType::command && !process.pid_file.empty());
 }
 
 void check_component(const ComponentSettings& component, const std::string& path, Reader& reader) {

@@ -1,7 +1,6 @@
 #include "config/expand.hpp"
 
 #include <algorithm>
-#include <initializer_list>
 #include <map>
 #include <optional>
 
@@ -24,12 +23,6 @@ Node empty_node(Node::Kind kind, Position position = {}) {
   Node node;
   node.kind = kind;
   node.position = position;
-  return node;
-}
-
-Node list_node(std::initializer_list<std::string> texts, Position position) {
-  Node node = empty_node(Node::Kind::array, position);
-  for (const std::string& text : texts) node.elements.push_back(text_node(text, position));
   return node;
 }
 
@@ -68,13 +61,10 @@ std::optional<Node::Member> take(Node& object, std::string_view key) {
   return out;
 }
 
-/// `unit` works through systemctl; with the systemd manager to come the same line will mean that.
 Node unit_process(const Node& unit) {
-  const Position p = unit.position;
-  Node process = empty_node(Node::Kind::object, p);
-  add(process, "manager", text_node("command", p));
-  for (const char* action : {"start", "stop", "restart"}) add(process, action, list_node({"systemctl", action, unit.text}, p));
-  add(process, "status", list_node({"systemctl", "is-active", "--quiet", unit.text}, p));
+  Node process = empty_node(Node::Kind::object, unit.position);
+  add(process, "manager", text_node("systemd", unit.position));
+  add(process, "unit", text_node(unit.text, unit.position));
   return process;
 }
 
@@ -133,7 +123,7 @@ bool watches_process(const Node& service) {
     const Node* process = component.find("process");
     if (!process) return false;
     const std::string manager = text_of(*process, "manager");
-    return manager == "supervised" || (manager == "command" && process->find("pid_file"));
+    return manager == "supervised" || manager == "systemd" || (manager == "command" && process->find("pid_file"));
   });
 }
 

@@ -117,10 +117,11 @@ class BenchService(Service):
 class Bench:
     """One rollbackd over one service. The release v0 is good; every further one is a candidate."""
 
-    def __init__(self, binaries, name, checks, rules=None, **settings):
-        """@param checks  the service's checks as a function of the service; None: rollbackd's own of the process alone"""
+    def __init__(self, binaries, name, checks, rules=None, top=None, **settings):
+        """@param checks  the service's checks as a function of the service; None: rollbackd's own of the process alone
+        @param top  top-level settings"""
         self.fleet = Fleet(binaries)
-        self.fleet.top["log_level"] = "info"
+        self.fleet.top.update({"log_level": "info"}, **(top or {}))
         self.service = BenchService(self.fleet, name, **settings)
         self.service.settings["checks"] = checks and checks(self.service)
         self.fleet.services.append(self.service)

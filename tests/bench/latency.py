@@ -1,9 +1,13 @@
 #!/usr/bin/python3
 """How long rollbackd takes from an event to its reaction, to the switch and to the verified end; beside it, in the same rounds, the floor."""
 import argparse
+import datetime
+import http.client
+import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +19,8 @@ WINDOW = 0.1       # Seconds of health that the verification asks for.
 SLOT = 1.0         # Seconds between two probes, as in the promise.
 HTTP_RULES = {"groups": [{"name": "bench", "rules": [
     {"alert": "ProbeFailed", "expr": "probe_success == 0", "labels": {"severity": "critical", "rollbackd_action": "rollback"}}]}]}
+SCRAPE_RULES = {"groups": [{"name": "bench", "rules": [
+    {"alert": "MetricFailed", "expr": "bench_failing == 1", "labels": {"severity": "critical", "rollbackd_action": "rollback"}}]}]}
 POLICY = {"bake_time": "1h", "start_grace": "1s", "settle": "1s", "cooldown": "0s", "budget": {"rollbacks": 100, "per": "1m"}}
 VERIFY = [{"type": "checks_healthy", "for": "100ms", "within": "10s"}]
 
@@ -51,6 +57,7 @@ class Round:
 
     def __init__(self, bench, event, operation, floor):
         timing = operation["decision"]["timing"]
+        self.operation = operation
         self.reacted = timing["reaction"]
         self.reaction = 1000 * (self.reacted - bench.engine(event))
         self.floor = 1000 * (floor - event)
@@ -136,6 +143,50 @@ def answers_500(bench, release):
     return round_
 
 
+class Sender:
+    """Pushes alerts as Alertmanager does: one webhook a request, over one connection, with a token."""
+
+    def __init__(self, bench):
+        code, answer = bench.fleet.ctl("--format", "json", "token", "create", "bench", "--role", "operator", "--reason", "bench")
+        if code != 0:
+            raise CannotMeasure("no token: " + answer)
+        self.headers = {"Content-Type": "application/json", "Authorization": "Bearer " + json.loads(answer)["token"]}
+        self.connection = http.client.HTTPConnection("127.0.0.1", bench.fleet.port, timeout=10)
+        self.connection.connect()
+        self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.service, self.sent = bench.service, 0
+
+    def body(self):
+        self.sent += 1
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat().replace("+00:00", "Z")
+        labels = {"alertname": "Bench", "service": self.service.name, "environment": self.service.environment, "severity": "critical"}
+        return json.dumps({"version": "4", "groupKey": "{}:{n=\"%d\"}" % self.sent, "truncatedAlerts": 0, "status": "firing", "receiver": "r",
+                           "alerts": [{"status": "firing", "labels": labels, "annotations": {}, "startsAt": now,
+                                       "endsAt": "0001-01-01T00:00:00Z", "fingerprint": "%016x" % self.sent}]}).encode()
+
+    def ask(self, method, path, body=None):
+        """When the request was begun and when its answer was in."""
+        begun = boot_now()
+        self.connection.request(method, path, body=body, headers=self.headers)
+        answer = self.connection.getresponse()
+        text = answer.read()
+        if answer.status // 100 != 2:
+            raise CannotMeasure("%s %s: %d %s" % (method, path, answer.status, text[:200]))
+        return begun, boot_now()
+
+
+def pushes_alert(sender):
+    def one_round(bench, release):
+        begun, answered = sender.ask("GET", "/-/healthy")  # The floor: the same connection, and nothing to do or to write.
+        floor = answered - begun
+        event, accepted = sender.ask("POST", "/api/v1/alertmanager", sender.body())
+        round_ = Round(bench, event, bench.rolled_back(release), event + floor)
+        round_.accepted = 1000 * (accepted - event)
+        round_.to_switched = round_.reaction + 1000 * (round_.operation["switched_unix"] - round_.reacted)
+        return round_
+    return one_round
+
+
 def wait_for_switch(bench):
     until = time.monotonic() + 10
     while bench.service.live() != "v0":
@@ -179,7 +230,7 @@ def log(binaries, count):
     operations("log", rounds)
 
 
-def http(binaries, count):
+def http_(binaries, count):
     def checks(service):
         return [{"name": "health", "type": "http", "url": service.url(), "interval": "%gs" % SLOT, "timeout": "500ms"}]
     with Bench(binaries, "http", checks, rules=HTTP_RULES, identity=None, policy=POLICY, verify=VERIFY) as bench:
@@ -204,7 +255,37 @@ def http(binaries, count):
     operations("http", rounds)
 
 
-SCENARIOS = {"kill": kill, "log": log, "http": http}
+def scrape(binaries, count):
+    def checks(service):
+        return [{"name": "metrics", "type": "scrape", "url": service.url("/metrics"), "interval": "%gs" % SLOT, "timeout": "500ms"}]
+    with Bench(binaries, "scrape", checks, rules=SCRAPE_RULES, identity=None, policy=POLICY, verify=VERIFY) as bench:
+        bench.start_twin()
+        rounds = rounds_of(bench, count, "scrape", answers_500)
+    peer = "Prometheus metric rule; Prometheus + blackbox 454, HAProxy 753; measured once"
+    same_slots = quantile([r.waited for r in rounds], 0.5) + quantile([r.floor_after_answer for r in rounds], 0.5)
+    value = quantile([r.reaction for r in rounds], 0.5)
+    report("latency", "scraped_metric_to_reaction_median", value, "ms", "<= floor + 5 ms, the floor polling on the same slots",
+           value <= same_slots + 5, peer, 1473, same_slots)
+    after, floor = (quantile([of(r) for r in rounds], 0.5) for of in (lambda r: r.after_answer, lambda r: r.floor_after_answer))
+    report("latency", "scraped_answer_to_reaction_median", after, "ms", "<= floor + 5 ms", after <= floor + 5, peer, None, floor)
+    report("latency", "scraped_answer_to_reaction_p95", quantile([r.after_answer for r in rounds], 0.95), "ms", "none of its own", True, peer,
+           None, quantile([r.floor_after_answer for r in rounds], 0.95))
+    operations("scrape", rounds)
+
+
+def pushed(binaries, count):
+    with Bench(binaries, "pushed", None, identity=None, policy=POLICY, verify=[{"type": "service_status", "within": "10s"}, *VERIFY],
+               top={"routes": [{"match": ['severity="critical"'], "action": "rollback"}]}) as bench:
+        sender = Sender(bench)
+        rounds = rounds_of(bench, count, "pushed", pushes_alert(sender))
+    peer = "no peer: Alertmanager tells, it does not act"
+    both("pushed_alert_to_reaction", rounds, lambda r: r.reaction, None, None, peer, None, lambda r: r.floor)
+    both("pushed_alert_to_accepted", rounds, lambda r: r.accepted, None, None, peer, None, lambda r: r.floor)
+    both("pushed_alert_to_switched", rounds, lambda r: r.to_switched, None, None, peer, None, lambda r: r.floor + r.floor_switched)
+    operations("pushed", rounds)
+
+
+SCENARIOS = {"kill": kill, "log": log, "http": http_, "scrape": scrape, "pushed": pushed}
 
 
 def main():

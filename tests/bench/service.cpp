@@ -1,9 +1,10 @@
 // The service that the benches watch: a small HTTP server that starts in a millisecond or two and puts itself into the background, so
 // that it is nobody's child of rollbackd. One binary a release: its release is the name of the directory that it stands in.
 //   bench_service ROOT PORT     ends the one named by ROOT/run/pid, starts anew, writes that file once it listens, and returns
-//   GET /version   {"release": ID}     anything else   200, or 500 as long as ROOT/run/failing is there
+//   GET /version   {"release": ID}     GET /metrics   bench_failing 0, or 1 as long as ROOT/run/failing is there
+//   anything else  200, or 500 as long as ROOT/run/failing is there
 // For the bench it leaves behind, times in CLOCK_BOOTTIME nanoseconds: ROOT/run/starts (RELEASE, begun, listening) and
-// ROOT/run/failures (path, when it was answered 500).
+// ROOT/run/failures (path, when it was answered 500 or bench_failing 1).
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -98,8 +99,11 @@ bool serve(Connection& connection, const std::string& root, const std::string& r
   connection.request.clear();
 
   const bool failing = path != "/version" && ::access((root + "/run/failing").c_str(), F_OK) == 0;
-  const std::string body = path == "/version" ? "{\"release\": \"" + release + "\"}" : failing ? "failing\n" : "well\n";
-  const std::string answer = std::string("HTTP/1.1 ") + (failing ? "500 Internal Server Error" : "200 OK") +
+  const bool metrics = path == "/metrics";
+  std::string body = failing ? "failing\n" : "well\n";
+  if (metrics) body = std::string("# TYPE bench_failing gauge\nbench_failing ") + (failing ? "1\n" : "0\n");
+  if (path == "/version") body = "{\"release\": \"" + release + "\"}";
+  const std::string answer = std::string("HTTP/1.1 ") + (failing && !metrics ? "500 Internal Server Error" : "200 OK") +
                              "\r\nContent-Type: text/plain\r\nContent-Length: " + std::to_string(body.size()) +
                              (close ? "\r\nConnection: close" : "") + "\r\n\r\n" + body;
   const std::int64_t at = now_ns();

@@ -19,6 +19,7 @@
 #include "engine/engine.hpp"
 #include "engine/spawn.hpp"
 #include "io/http_server.hpp"
+#include "io/notify.hpp"
 #include "metrics/exporter.hpp"
 
 namespace asio = boost::asio;
@@ -104,6 +105,7 @@ int run_daemon(const Options& options) {
 
   api::Api* api = nullptr;
   const api::Reload reload = [&]() -> asio::awaitable<Result<>> {
+    io::notify::reloading();
     cli::Configuration next = cli::load_configuration(options.config, rules_directory);
     Result<> taken;
     if (report(next)) {
@@ -125,6 +127,7 @@ int run_daemon(const Options& options) {
       engine.last_reload_error = taken.error().text();
       log::error(taken.error().text());
     }
+    io::notify::ready(taken ? "the configuration was taken" : "runs with its old configuration: " + taken.error().text());
     co_return taken;
   };
   api::Api the_api(engine, exporter, reload, std::move(*tokens));
@@ -173,12 +176,15 @@ int run_daemon(const Options& options) {
     log::info("rollbackd watches", {{"services", std::to_string(settings.services.size())},
                                     {"listen", settings.listen.substr(0, settings.listen.rfind(':')) + ":" + std::to_string(*port)},
                                     {"socket", socket_path(settings)}});
+    io::notify::ready("watches " + std::to_string(settings.services.size()) + " services");
+    const auto feeding = engine::spawn(context.get_executor(), nullptr, io::notify::feed_watchdog());
     const auto serving = engine::spawn(context.get_executor(), nullptr, server.run());
     const auto running = engine::spawn(context.get_executor(), nullptr, engine.run());
     const auto reloading = engine::spawn(context.get_executor(), nullptr, reload_loop());
     boost::system::error_code ignored;
     const int signal = co_await stop_signals.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
     log::info("rollbackd stops", {{"signal", strsignal(signal)}});  // NOLINT(concurrency-mt-unsafe)
+    io::notify::stopping("ends its work");
     reloading.cancel();
     serving.cancel();
     running.cancel();

@@ -60,12 +60,10 @@ TEST(Load, TheSixLineExampleLoadsWithoutAProblem) {
   ASSERT_EQ(s.components.size(), 1U);
   EXPECT_EQ(s.components[0].current, "/srv/shop-api/current");
   EXPECT_EQ(s.components[0].releases, "/srv/shop-api/releases");
-  EXPECT_EQ(s.components[0].process.manager, ManagerType::command);
-  EXPECT_THAT(s.components[0].process.restart, ElementsAre("systemctl", "restart", "shop-api.service"));
-  EXPECT_THAT(s.components[0].process.start, ElementsAre("systemctl", "start", "shop-api.service"));
-  EXPECT_THAT(s.components[0].process.stop, ElementsAre("systemctl", "stop", "shop-api.service"));
-  EXPECT_THAT(s.components[0].process.status, ElementsAre("systemctl", "is-active", "--quiet", "shop-api.service"));
-  ASSERT_EQ(s.checks.size(), 1U) << "systemctl tells of no exits, so there is no process check";
+  EXPECT_EQ(s.components[0].process.manager, ManagerType::systemd);
+  EXPECT_EQ(s.components[0].process.unit, "shop-api.service");
+  ASSERT_EQ(s.checks.size(), 2U) << "systemd tells how processes end, so there is a process check";
+  EXPECT_EQ(s.checks[1].type, CheckType::process);
   EXPECT_EQ(s.checks[0].name, "health");
   EXPECT_EQ(s.checks[0].url, "http://127.0.0.1:8080/health");
   ASSERT_EQ(s.verify.size(), 1U);

@@ -135,6 +135,7 @@ class Transient final : public UnitManager {
     for (const std::string& word : process.command) argv.push(word);
     Json command = Json::array().push(Json::array().push(program).push(std::move(argv)).push(false));
     Json environment = Json::array().push("LANG=C.UTF-8");
+    if (process.user.empty()) environment.push("HOME=/");  // Otherwise systemd sets the user's; PATH it sets always.
     for (const auto& [name, value] : process.environment) environment.push(name + "=" + value);
     const std::string output = process.output.empty() ? context_.service_directory + "/output.log" : process.output;
     add("Description", "s", context_.service.text() + ", kept for rollbackd");

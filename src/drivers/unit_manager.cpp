@@ -75,12 +75,13 @@ asio::awaitable<void> UnitManager::watch(std::function<void(ProcessEvent)> sink)
     if (facts.has_error()) {
       state.on_lost();
       if (std::exchange(lost, true)) return;
+      log::warning("a unit is not watched", {{"unit", unit_}, {"why", facts.error().text()}});
       ProcessEvent event;
       event.at = context_.clock->now();
       event.detail = facts.error().text();
       return sink(std::move(event));
     }
-    lost = false;
+    if (std::exchange(lost, false)) log::info("a unit is watched again", {{"unit", unit_}, {"state", facts.value().active}});
     seen(facts.value());
     for (const io::UnitNews& news : state.on(facts.value())) {
       auto event = io::event_of<ProcessEvent>(news, *context_.clock);

@@ -124,13 +124,15 @@ class SystemdHost:
         with open(self.log_path, encoding="utf-8", errors="replace") as log:
             return log.read()
 
-    def write_units(self, units):
-        """Writes unit files; a running systemd must be told: reload()."""
+    def write_units(self, units, runtime=False):
+        """Writes unit files; a running systemd must be told: reload(). `runtime`: into /run, where a unit can be masked."""
+        directory = os.path.join(self.run_directory, "systemd", "system") if runtime else self.unit_directory
+        os.makedirs(directory, exist_ok=True)
         for name, text in units.items():
-            scratch = os.path.join(self.unit_directory, "." + name)
+            scratch = os.path.join(directory, "." + name)
             with open(scratch, "w", encoding="utf-8") as out:
                 out.write(text)
-            os.replace(scratch, os.path.join(self.unit_directory, name))
+            os.replace(scratch, os.path.join(directory, name))
 
     def reload(self):
         code, output = self.systemctl("daemon-reload")

@@ -100,10 +100,10 @@ Stats compute_stats(const std::vector<OperationRow>& operations, const std::vect
     if (row.ended) total.push_back(seconds(*row.ended - row.begun));
     if (row.switched) to_switched.push_back(seconds(*row.switched - row.begun));
     if (row.switched && row.ended && succeeded) to_verified.push_back(seconds(*row.ended - *row.switched));
-    for (const auto& [name, took] : row.phases) {
-      auto at = std::find_if(phases.begin(), phases.end(), [&](const auto& p) { return p.first == name; });
-      if (at == phases.end()) at = phases.insert(phases.end(), {name, {}});
-      at->second.push_back(seconds(took));
+    for (const auto& phase : row.phases) {
+      auto at = std::find_if(phases.begin(), phases.end(), [&](const auto& p) { return p.first == phase.first; });
+      if (at == phases.end()) at = phases.insert(phases.end(), {phase.first, {}});
+      at->second.push_back(seconds(phase.second));
     }
   }
   for (const DecisionFacts& decision : decisions) {

@@ -102,7 +102,7 @@ TEST_F(DependenciesTest, ARollbackIsHeldWhileACheckOfADependencyFails) {
 
   shop_.link("v2");
 
-  ASSERT_TRUE(daemon_->until([&] { return daemon_->held(); })) << daemon_->shop().dump();
+  ASSERT_TRUE(daemon_->until([&] { return daemon_->held() && !held_by_dependency().empty(); })) << daemon_->shop().dump();
   EXPECT_THAT(held_by_dependency(), HasSubstr("orders-db"));
   EXPECT_EQ(shop_.live(), "v2");
   EXPECT_THAT(daemon_->ended, IsEmpty());
@@ -115,7 +115,7 @@ TEST_F(DependenciesTest, ARollbackIsHeldWhileAServiceThatItDependsOnIsNotWell) {
 
   shop_.link("v2");
 
-  ASSERT_TRUE(daemon_->until([&] { return daemon_->held(); })) << daemon_->shop().dump();
+  ASSERT_TRUE(daemon_->until([&] { return daemon_->held() && !held_by_dependency().empty(); })) << daemon_->shop().dump();
   EXPECT_THAT(held_by_dependency(), HasSubstr("pay/prod"));
 }
 

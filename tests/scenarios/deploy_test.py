@@ -58,7 +58,7 @@ def steps(document):
 
 
 class Examples(unittest.TestCase):
-    """What is shipped for other people's pipelines is read, and its scripts are run against a rollbackctl that only notes what it is told."""
+    """What is shipped for other people's pipelines is read, and its scripts run against a rollbackctl that notes what it is told."""
 
     files = ("github-rollback.yml", "github-deploy.yml", "gitlab-ci.yml")
 

@@ -12,9 +12,10 @@ namespace {
 
 constexpr std::size_t kPastKept = 8;  ///< of operations, as long as anything else can go
 
-/// Cuts a text; true when something went.
+/// Cuts a text; true when something went. The mark of the cut stands behind `bytes_max`: a text that has it is not cut again for ever.
 bool shorten(std::string& text, std::size_t bytes_max) {
-  if (text.size() <= bytes_max) return false;
+  constexpr std::size_t kMarkBytes = 3;
+  if (text.size() <= bytes_max + kMarkBytes) return false;
   text = cut(text, bytes_max);
   return true;
 }

@@ -58,7 +58,7 @@ class Api {
   metrics::Exporter& exporter_;
   Reload reload_;
   Tokens tokens_;
-  io::Worker files_{1};             ///< writes the token file
+  io::Worker files_{1};             ///< writes the token file, reads large requests
   bool changing_tokens_ = false;    ///< one change at a time
   std::unique_ptr<Routes> routes_;  ///< of the configuration with this signature
   std::string routes_signature_;

@@ -17,6 +17,7 @@ using io::ServerResponse;
 
 namespace {
 
+constexpr std::size_t kParsedAtOnceMax = 32 << 10;
 constexpr std::size_t kWarnedMax = 256;   ///< different warnings; beyond it they are only counted
 constexpr std::size_t kPassedByMax = 64;  ///< shown
 constexpr std::size_t kSummaryBytesMax = 160, kRuleBytesMax = 64;
@@ -83,7 +84,13 @@ void Api::passed_by(const IncomingAlert& alert, const Routing& routing, const Pu
 }
 
 asio::awaitable<ServerResponse> Api::take_alerts(ServerRequest request, std::string principal) {
-  auto group = parse_webhook(request.body);
+  Result<AlertGroup> group = AlertGroup{};
+  if (request.body.size() <= kParsedAtOnceMax) {
+    group = parse_webhook(request.body);
+  } else {  // That would hold up the reactor.
+    auto parse = [body = request.body] { return parse_webhook(body); };
+    group = co_await files_.run(std::move(parse));
+  }
   if (!group) co_return failure(group.error());
   auto ready = routes();
   if (!ready) co_return failure(ready.error());

@@ -66,7 +66,13 @@ asio::awaitable<void> Service::perform_queue() {
     Queued next = std::move(actions_.front());
     actions_.pop_front();
     const bool waited_for = std::holds_alternative<action::Persist>(next.action) || actions_.empty();
-    co_await perform(std::move(next.action), std::move(next.state));
+    try {
+      co_await perform(std::move(next.action), std::move(next.state));
+    } catch (...) {  // A bug, and the end of this coroutine: nobody may wait for it for ever.
+      performing_ = false;
+      performed_more_.cancel();
+      throw;
+    }
     performed_ = next.number;
     if (waited_for) performed_more_.cancel();
   }

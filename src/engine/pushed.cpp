@@ -2,6 +2,8 @@
 #include "engine/pushed.hpp"
 
 #include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include "engine/engine.hpp"
 #include "engine/service.hpp"
@@ -9,6 +11,10 @@
 namespace rollbackd::engine {
 
 namespace asio = boost::asio;
+
+namespace {
+constexpr std::size_t kAlertsPerTurn = 16;  ///< of a large group: others get their turn of the reactor in between
+}  // namespace
 
 const char* to_string(PushedResult result) {
   switch (result) {
@@ -75,6 +81,7 @@ asio::awaitable<std::vector<PushedAnswer>> Engine::push(std::vector<PushedComman
   std::vector<PushedAnswer> answers;
   std::map<ServiceKey, std::shared_ptr<Service>> touched;
   for (const PushedCommand& alert : alerts) {
+    if (answers.size() % kAlertsPerTurn == kAlertsPerTurn - 1) co_await asio::post(executor_, asio::use_awaitable);
     const auto at = services_.find(alert.service);
     if (stopping_ || at == services_.end()) {
       answers.push_back({PushedResult::refused, stopping_ ? "rollbackd is stopping" : "the service is gone", true});

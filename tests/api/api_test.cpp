@@ -3,12 +3,16 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 
 #include "base/digest.hpp"
+#include "io/clock.hpp"
+#include "record/state_file.hpp"
 #include "tests/support/run_for.hpp"
 
 namespace rollbackd::api {
@@ -35,9 +39,8 @@ class ApiTest : public testing::Test {
       std::ofstream(releases() + "/" + id + "/app") << id;
     }
     fs::create_symlink("releases/v1", directory_ / "current");
-    config::Settings settings;
-    settings.state_directory = directory_ / "state";
-    settings.token_file = tokens_file();
+    settings_.state_directory = directory_ / "state";
+    settings_.token_file = tokens_file();
     config::ServiceSettings service;
     service.key = {"shop", "prod"};
     service.automation = config::Automation::automatic;
@@ -46,9 +49,13 @@ class ApiTest : public testing::Test {
     component.releases = releases();
     component.current = directory_ / "current";
     service.components.push_back(component);
-    settings.services.push_back(service);
+    settings_.services.push_back(service);
+    make();
+  }
+  void make() {
+    api_.reset();
     engine_ =
-        std::make_unique<engine::Engine>(context_.get_executor(), settings, rules::Groups{}, engine::EngineOptions{"", "test", false});
+        std::make_unique<engine::Engine>(context_.get_executor(), settings_, rules::Groups{}, engine::EngineOptions{"", "test", false});
     const Reload reload = [this]() -> asio::awaitable<Result<>> {
       ++reloads_;
       co_return reload_answer_;
@@ -102,6 +109,7 @@ class ApiTest : public testing::Test {
   static Json error_of(const ServerResponse& response) { return Json::parse(response.body).value()["error"]; }
 
   asio::io_context context_{1};
+  config::Settings settings_;
   test::TempDir directory_;
   metrics::Exporter exporter_;
   std::unique_ptr<engine::Engine> engine_;
@@ -376,6 +384,129 @@ TEST_F(ApiTest, TheServicesOneByOne) {
   EXPECT_EQ(get("/api/v1/services", {{"service", "none"}}).status, 404);
   EXPECT_EQ(get("/api/v1/releases", {{"service", "shop"}}).status, 200);
   EXPECT_EQ(get("/api/v1/explain", {{"service", "shop"}}).status, 200);
+}
+
+// ---- Alerts from outside ----
+
+class PushedTest : public ApiTest {
+ protected:
+  void SetUp() override {}
+  void begin(AlertAction action = AlertAction::rollback) {
+    config::RouteSettings route;
+    route.match = {R"(severity="critical")"};
+    route.action = action;
+    settings_.routes = {route};
+    make();
+    start();
+  }
+  static std::string alert(const std::string& fingerprint, const std::string& status = "firing", const std::string& service = "shop",
+                           const std::string& severity = "critical") {
+    return R"({"status": ")" + status + R"(", "labels": {"alertname": "Errors", "severity": ")" + severity + R"(", "service": ")" +
+           service + R"("}, "annotations": {"summary": "they fail"}, "startsAt": ")" + format_rfc3339(io::Clock::wall_now()) +
+           R"(", "fingerprint": ")" + fingerprint + R"("})";
+  }
+  ServerResponse push(const std::string& alerts) {
+    return post("/api/v1/alertmanager", R"({"version": "4", "groupKey": "g", "truncatedAlerts": 0, "alerts": [)" + alerts + "]}");
+  }
+  static std::vector<std::string> results(const ServerResponse& response) {
+    std::vector<std::string> out;
+    const Json body = Json::parse(response.body).value();  // Named: a temporary would not live as long as the loop.
+    for (const Json& row : body["alerts"].elements()) out.push_back(row["result"].string_or(""));
+    return out;
+  }
+  /// What is in the state file now.
+  std::vector<PushedAlert> on_disk() {
+    record::StateRead read;
+    auto file = record::StateFile::open(directory_ / "state", {"shop", "prod"}, io::Clock().read(), read);
+    return read.state ? read.state->pushed : std::vector<PushedAlert>{};
+  }
+};
+
+TEST_F(PushedTest, WhatWasAnsweredIsInTheStateFile) {
+  begin();
+  const ServerResponse response = push(alert("a") + "," + alert("b"));
+
+  EXPECT_EQ(response.status, 200) << response.body;
+  EXPECT_EQ(results(response), (std::vector<std::string>{"accepted", "accepted"}));
+  ASSERT_EQ(on_disk().size(), 2U);
+  EXPECT_EQ(on_disk().front().rule, "Errors");
+  EXPECT_EQ(on_disk().front().summary, "they fail");
+  EXPECT_EQ(on_disk().front().action, AlertAction::rollback);
+}
+
+TEST_F(PushedTest, EachAlertSaysWhatBecameOfIt) {
+  begin(AlertAction::notify);
+  const std::string first = alert("a");
+  push(first);
+  const ServerResponse response = push(first + "," + alert("b", "resolved") + "," + alert("c", "firing", "shopp") + "," +
+                                       alert("d", "firing", "shop", "info") + "," + alert("e"));
+
+  EXPECT_EQ(response.status, 200) << response.body;
+  EXPECT_EQ(results(response), (std::vector<std::string>{"duplicate", "resolved", "unknown_service", "unrouted", "accepted"}));
+  const std::string metrics = get("/metrics").body;
+  for (const char* result : {"accepted\"} 2", "duplicate\"} 1", "resolved\"} 1", "unknown_service\"} 1", "unrouted\"} 1", "refused\"} 0"})
+    EXPECT_THAT(metrics, HasSubstr(std::string("rollbackd_alerts_received_total{result=\"") + result));
+  const Json data = Json::parse(get("/api/v1/alerts").body).value()["data"];
+  EXPECT_EQ(data["pushed"].elements().size(), 3U);
+  EXPECT_EQ(data["passed_by"].elements().size(), 2U);
+}
+
+TEST_F(PushedTest, MoreThanCanBeRememberedIsAskedForAgainRatherThanLost) {
+  begin();
+  std::string alerts = alert("0");
+  for (std::size_t i = 1; i < ServiceState::kPushedMax; ++i) alerts += "," + alert(std::to_string(i));
+  const ServerResponse full = push(alerts);
+  const ServerResponse over = push(alert("one more"));
+
+  EXPECT_EQ(full.status, 200) << full.body;
+  EXPECT_EQ(over.status, 503);
+  EXPECT_EQ(results(over), (std::vector<std::string>{"refused"}));
+  EXPECT_THAT(error_of(over)["next_step"].string_or(""), HasSubstr("again"));
+}
+
+TEST_F(PushedTest, AnAlertThatCannotBeWrittenIsAskedForAgain) {
+  begin();
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, SIG_IGN);
+  rlimit nothing = before;
+  nothing.rlim_cur = 1;
+  ::setrlimit(RLIMIT_FSIZE, &nothing);
+  const ServerResponse response = push(alert("a"));
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  const ServerResponse again = push(alert("b"));
+
+  EXPECT_EQ(response.status, 503) << response.body;
+  EXPECT_EQ(results(response), (std::vector<std::string>{"refused"}));
+  EXPECT_EQ(again.status, 503) << "a state file that failed once is not trusted before a restart";
+  EXPECT_TRUE(on_disk().empty());
+}
+
+TEST_F(PushedTest, ManyRequestsAtOnceAreFewWritesAndAllDurable) {
+  begin(AlertAction::notify);
+  std::vector<ServerResponse> responses;
+  std::vector<std::unique_ptr<test::Background>> asking;
+  for (std::size_t i = 0; i < ServiceState::kPushedMax; ++i) {
+    ServerRequest request =
+        post_request("/api/v1/alertmanager", R"({"version": "4", "groupKey": "g", "alerts": [)" + alert(std::to_string(i)) + "]}");
+    request.peer = ServerRequest::Peer{0, 0, 1};
+    auto one = [](Api* api, ServerRequest r, std::vector<ServerResponse>* out) -> asio::awaitable<void> {
+      ServerResponse response = co_await api->handle(std::move(r));
+      out->push_back(std::move(response));
+    };
+    asking.push_back(std::make_unique<test::Background>(context_, one(&*api_, std::move(request), &responses)));
+  }
+  ASSERT_TRUE(test::run_until(context_, [&] { return responses.size() == ServiceState::kPushedMax; }));
+
+  for (const ServerResponse& response : responses) EXPECT_EQ(response.status, 200) << response.body;
+  EXPECT_EQ(on_disk().size(), ServiceState::kPushedMax);
+}
+
+TEST_F(PushedTest, AnotherVersionIsRefusedOnce) {
+  begin();
+  EXPECT_EQ(post("/api/v1/alertmanager", R"({"version": "3", "groupKey": "g", "alerts": []})").status, 400);
+  EXPECT_EQ(post("/api/v1/alertmanager", "not JSON").status, 400);
+  EXPECT_EQ(post("/api/v1/alertmanager", R"({"version": "4", "groupKey": "g", "alerts": []})").status, 200);
 }
 
 // ---- Roles ----

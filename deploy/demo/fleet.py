@@ -69,7 +69,7 @@ class Service:
         os.makedirs(self.releases)
         os.makedirs(self.log_directory)
         self.port = free_port()
-        self.settings = settings
+        self.settings, self.parent = settings, "keeper"
 
     def release(self, release, behaviour="good", **more):
         """Makes a release directory."""
@@ -98,7 +98,8 @@ class Service:
         body = {
             "name": self.name, "environment": self.environment, "automation": "automatic",
             "components": [{"name": "app", "driver": "symlink", "releases": self.releases, "current": self.current,
-                            "process": {"manager": "supervised", "command": [os.path.join(self.current, "shop")],
+                            # A keeper, also where systemd runs: Fleet.close() must end what it began, and no unit of the machine's.
+                            "process": {"manager": "supervised", "parent": self.parent, "command": [os.path.join(self.current, "shop")],
                                         "environment": environment, "stop_timeout": "2s"}}],
             "checks": [{"name": "health", "type": "http", "url": self.url(), "interval": "250ms", "timeout": "200ms"},
                        {"name": "app-log", "type": "log", "path": os.path.join(self.log_directory, "*.log"),

@@ -97,6 +97,7 @@ class SupervisedTest : public ManagerTest {
   SupervisedTest() {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     made.settings.process.manager = config::ManagerType::supervised;
+    made.settings.process.parent = config::ProcessSettings::Parent::keeper;  // Also where systemd runs.
     made.settings.process.command = {"/bin/sleep", "1000"};
     made.settings.process.restart_delay = 10ms;
     make();

@@ -4,7 +4,8 @@ import os
 import time
 import unittest
 
-from harness import BINARIES, pull, reported_release, rollback_of, settled, standing, trigger, wait_for  # First: it says where the others are.
+# The harness first: it says where the others are.
+from harness import BINARIES, pull, reported_release, rollback_of, settled, standing, trigger, wait_for
 
 import systemd_host
 from fleet import RULES, Fleet
@@ -21,6 +22,9 @@ StandardError=append:{log}
 KillMode=process
 WatchdogSec={watchdog}
 TimeoutStopSec=20s
+# As the shipped unit: restarting units must need no more than that.
+NoNewPrivileges=yes
+CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_FOWNER CAP_KILL CAP_SETUID CAP_SETGID CAP_SYS_PTRACE CAP_NET_RAW
 """
 UNIT = """[Unit]
 Description=The shop
@@ -38,8 +42,9 @@ class Inside(Fleet):
         systemd_host.require()
         super().__init__(BINARIES)
         self.host = SystemdHost(bind=[self.root, os.path.abspath(BINARIES), os.path.abspath(RULES)])
-        self.units(**{"rollbackd.service": DAEMON.format(binaries=os.path.abspath(BINARIES), config=self.config, rules=os.path.abspath(RULES),
-                                                         log=self.log, watchdog=watchdog)})
+        unit = DAEMON.format(binaries=os.path.abspath(BINARIES), config=self.config, rules=os.path.abspath(RULES), log=self.log,
+                             watchdog=watchdog)
+        self.units(**{"rollbackd.service": unit})
 
     def units(self, **texts):
         self.host.write_units(texts, runtime=True)  # As packages' units can: these can be masked.
@@ -80,7 +85,8 @@ class Systemd(unittest.TestCase):
         service.release("v1")
         service.link("v1")
         program = os.path.join(service.current, "shop")
-        fleet.units(**{"shop.service": UNIT.format(command=(command or "{}").format(program), port=service.port, log=service.log, more=more)})
+        unit = UNIT.format(command=(command or "{}").format(program), port=service.port, log=service.log, more=more)
+        fleet.units(**{"shop.service": unit})
         fleet.host.systemctl("start", "shop.service")
         return service
 
@@ -196,11 +202,12 @@ class Units(Systemd):
         fleet = self.fleet()
         rules = os.path.join(fleet.root, "worker-rules.json")
         with open(rules, "w", encoding="utf-8") as out:
-            json.dump({"groups": [{"name": "worker", "rules": [{
-                "alert": "WorkerFailed", "expr": "systemd_unit_state{check=\"worker\",state=\"failed\"} == 1",
-                "labels": {"severity": "critical", "rollbackd_action": "rollback"}, "annotations": {"summary": "the worker failed"}}]}]}, out)
+            rule = {"alert": "WorkerFailed", "expr": "systemd_unit_state{check=\"worker\",state=\"failed\"} == 1",
+                    "labels": {"severity": "critical", "rollbackd_action": "rollback"}, "annotations": {"summary": "the worker failed"}}
+            json.dump({"groups": [{"name": "worker", "rules": [rule]}]}, out)
         service = self.shop(fleet, rule_files=[rules])
-        fleet.units(**{"worker.service": "[Service]\nExecStart=/bin/sh -c 'while ! test -e %s; do sleep 0.05; done; exit 9'\n" % trigger(service)})
+        worker = "[Service]\nExecStart=/bin/sh -c 'while ! test -e %s; do sleep 0.05; done; exit 9'\n" % trigger(service)
+        fleet.units(**{"worker.service": worker})
         fleet.host.systemctl("start", "worker.service")
         service.settings["checks"] = [
             {"name": "health", "type": "http", "url": service.url(), "interval": "250ms", "timeout": "200ms"},
@@ -234,6 +241,28 @@ class Units(Systemd):
         self.rolled_back_once(fleet, service)
 
 
+    def test_killed_after_a_restart_that_nobody_noted_it_does_not_restart_again(self):
+        with open(os.path.join(BINARIES, "rollbackd"), "rb") as program:
+            if b"ROLLBACKD_FAILPOINT" not in program.read():
+                self.skipTest("this build has no failpoints")
+        fleet = self.fleet()
+        service = self.shop(fleet)
+        fleet.start()
+        settled(fleet, service, "v1")
+        self.deploy_bad(fleet, service)
+        fleet.stop_daemon()
+        fleet.units(**{"rollbackd.service.d/failpoint.conf": "[Service]\nEnvironment=ROLLBACKD_FAILPOINT=record.restarted.before\n"})
+        fleet.start()
+        settled(fleet, service, "v2")
+        pull(service)
+        wait_for("the daemon has died", 20, lambda: fleet.host.show("rollbackd.service", "Result")["Result"] == "signal")
+        fleet.units(**{"rollbackd.service.d/failpoint.conf": ""})
+        fleet.start()
+
+        self.rolled_back_once(fleet, service)
+        self.assertEqual(fleet.host.journal("shop.service").count("Started shop.service"), 3)
+
+
 class Daemon(Systemd):
     def test_it_says_when_it_is_ready_and_a_stuck_one_is_ended_by_its_watchdog(self):
         fleet = self.fleet(watchdog="1s")
@@ -265,7 +294,8 @@ class Supervised(Systemd):
     NAME = "rollbackd-shop-demo.service"
 
     def supervised(self, fleet):
-        service = fleet.service("shop")  # Manager "supervised", parent auto: systemd runs here.
+        service = fleet.service("shop")
+        service.parent = "auto"  # systemd runs there.
         service.release("v1")
         service.link("v1")
         fleet.start()

@@ -74,7 +74,7 @@ class SystemdHost:
         self.process, self.pid, self.group = None, 0, None
         self.work = tempfile.mkdtemp(prefix="rollbackd-systemd-")
         self.run_directory, self.unit_directory = os.path.join(self.work, "run"), os.path.join(self.work, "units")
-        self.bus = "unix:path=" + os.path.join(self.run_directory, "dbus", "system_bus_socket")  # From outside; for DBUS_SYSTEM_BUS_ADDRESS.
+        self.bus = "unix:path=" + os.path.join(self.run_directory, "dbus", "system_bus_socket")  # For DBUS_SYSTEM_BUS_ADDRESS, outside.
         try:
             self.boot(units or {}, bind)
         except BaseException:
@@ -101,7 +101,8 @@ class SystemdHost:
         self.log_path = os.path.join(self.work, "boot.log")
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(  # pylint: disable=subprocess-popen-preexec-fn
-                ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup", os.path.join(HERE, "boot.sh"), self.work],
+                ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup",
+                 os.path.join(HERE, "boot.sh"), self.work],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, preexec_fn=in_the_child)
         until = time.monotonic() + READY_SECONDS
         while not self.is_ready():
@@ -127,12 +128,13 @@ class SystemdHost:
     def write_units(self, units, runtime=False):
         """Writes unit files; a running systemd must be told: reload(). `runtime`: into /run, where a unit can be masked."""
         directory = os.path.join(self.run_directory, "systemd", "system") if runtime else self.unit_directory
-        os.makedirs(directory, exist_ok=True)
         for name, text in units.items():
-            scratch = os.path.join(directory, "." + name)
+            path = os.path.join(directory, name)  # NAME.d/more.conf too.
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            scratch = path + ".new"
             with open(scratch, "w", encoding="utf-8") as out:
                 out.write(text)
-            os.replace(scratch, os.path.join(directory, name))
+            os.replace(scratch, path)
 
     def reload(self):
         code, output = self.systemctl("daemon-reload")

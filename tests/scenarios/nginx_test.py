@@ -77,6 +77,7 @@ class Nginx(Scenario):
         return [NGINX, "-e", os.path.join(self.run_directory, "error.log"), "-p", self.run_directory, "-c", self.configuration, *arguments]
 
     def end_nginx(self):
+        self.fleet_.stop_daemon()  # First: it would take the end of nginx for a crash of the last release, and start another.
         try:
             with open(self.pid_file, encoding="utf-8") as file:
                 pid = int(file.read())

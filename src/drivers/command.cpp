@@ -119,8 +119,7 @@ class Command final : public Manager {
  private:
   std::int64_t boot_now() const { return context_.clock->to_boot_ns(context_.clock->now()); }
 
-  /// The process that the pid file names. `not_found`: no file, or no such process.
-  Result<io::ProcessFacts> from_pid_file() const {
+  Result<int> named_pid() const {
     auto text = keeper::read_file(process_.pid_file, kPidFileBytesMax);
     if (text.has_error()) return text.error();
     const std::string_view number = trim(text.value());
@@ -128,7 +127,19 @@ class Command final : public Manager {
     const auto read = std::from_chars(number.data(), number.data() + number.size(), pid);
     if (read.ec != std::errc{} || pid <= 0)
       return Error(Errc::not_found, process_.pid_file + " holds no process id");  // Perhaps half written.
-    return io::process_facts(pid);
+    return pid;
+  }
+  /// The process that the pid file names. `not_found`: no file, or no such process.
+  Result<io::ProcessFacts> from_pid_file() const {
+    const Result<int> pid = named_pid();
+    if (pid.has_error()) return pid.error();
+    return io::process_facts(pid.value());
+  }
+  /// Whether the file names `pid`, or with 0 any. By convention a daemon takes its pid file away when it is asked to stop, and leaves it
+  /// when it crashes.
+  bool left_its_pid_file(int pid) const {
+    const Result<int> named = named_pid();
+    return named.has_value() && (pid == 0 || named.value() == pid);
   }
 
   asio::awaitable<Result<bool>> ask_status() {
@@ -248,11 +259,18 @@ class Command final : public Manager {
         if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none) co_return;
         if (ended.has_value()) {
           told_down = true;
-          sink(exited(facts.value(), "process " + std::to_string(facts.value().pid) + " ended"));
+          const int pid = facts.value().pid;
+          const bool left_behind = left_its_pid_file(pid);
+          ProcessEvent event = exited(facts.value(), "process " + std::to_string(pid) + " ended");
+          if (!left_behind) event.detail += " after its pid file was taken away";
+          event.requested = event.requested || !left_behind;
+          sink(std::move(event));
         }
       } else if (!told_down) {
         told_down = true;
-        sink(exited(io::ProcessFacts{}, "not running"));
+        ProcessEvent event = exited(io::ProcessFacts{}, "not running");
+        event.requested = event.requested || !left_its_pid_file(0);
+        sink(std::move(event));
       }
       if (runs) {  // A new one may be named already.
         const auto next = from_pid_file();

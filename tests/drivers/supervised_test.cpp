@@ -339,6 +339,34 @@ TEST_F(CommandTest, WatchFollowsThePidFile) {
   EXPECT_TRUE(last(Kind::exited).requested) << "a restart of ours is no evidence";
 }
 
+TEST_F(CommandTest, AProcessThatTookItsPidFileAwayWasAskedToStop) {
+  watch();
+  ASSERT_TRUE(run(restart_step("op1")).ok());
+  ASSERT_TRUE(wait_for(Kind::running));
+  const std::size_t before = times(Kind::exited);
+
+  ::unlink((dir / "pid").c_str());
+  ::kill(last(Kind::running).pid, SIGKILL);
+  ASSERT_TRUE(wait_for(Kind::exited, before + 1));
+
+  EXPECT_TRUE(last(Kind::exited).clean()) << last(Kind::exited).detail;
+}
+
+TEST_F(CommandTest, AServiceFoundDownCrashedOnlyIfItsPidFileIsStillThere) {
+  watch();
+  ASSERT_TRUE(wait_for(Kind::exited));
+  EXPECT_TRUE(last(Kind::exited).clean()) << "nothing says that it should run";
+  stop_watching();
+
+  write_file(dir / "pid", "999999999\n");
+  const std::size_t before = times(Kind::exited);
+  watch();
+  ASSERT_TRUE(wait_for(Kind::exited, before + 1));
+
+  EXPECT_FALSE(last(Kind::exited).clean());
+  ::unlink((dir / "pid").c_str());
+}
+
 TEST_F(CommandTest, WithoutAPidFileStatusTells) {
   made.settings.process.pid_file.clear();
   make();

@@ -2,13 +2,12 @@
 #pragma once
 
 #include <algorithm>
-#include <boost/asio/awaitable.hpp>
-#include <boost/asio/this_coro.hpp>
 #include <string>
 #include <string_view>
 
 #include "base/text.hpp"
 #include "checks/check.hpp"
+#include "io/cancelled.hpp"
 
 namespace rollbackd::checks {
 
@@ -41,12 +40,7 @@ inline Batch batch_of(const CheckContext& context, Instant began) {
   return batch;
 }
 
-/// Whether the awaiting coroutine was cancelled. A cancel that comes while an operation's result is already under way stops nothing by
-/// itself, so every loop asks. (Its own coroutine, because gcc 12.2 mistreats a co_await of the state inside a condition.)
-inline boost::asio::awaitable<bool> is_cancelled() {
-  const auto state = co_await boost::asio::this_coro::cancellation_state;
-  co_return state.cancelled() != boost::asio::cancellation_type::none;
-}
+using io::is_cancelled;
 
 /// This machine's name: the `instance` of what is watched without a network address.
 std::string host_name();

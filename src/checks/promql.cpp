@@ -62,7 +62,7 @@ class PromqlCheck final : public Check {
   }
 
   asio::awaitable<Batch> probe_now() override {
-    io::HttpClient client(context_.executor, url_);  // Its own: the slot's queries may be running.
+    io::HttpClient client(context_.executor, url_);       // Its own: the slot's queries may be running.
     co_await asio::this_coro::throw_if_cancelled(false);  // Else a turn given up in the middle would end in an exception.
     std::optional<Batch> batch = co_await probe(&client, true);
     co_return told_at_once(context_, std::move(batch));

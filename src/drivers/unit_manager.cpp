@@ -3,12 +3,12 @@
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <deque>
 #include <utility>
 
 #include "base/log.hpp"
+#include "io/cancelled.hpp"
 #include "io/process.hpp"
 
 namespace asio = boost::asio;
@@ -32,10 +32,7 @@ Json process_facts_of(const io::UnitFacts& facts, const io::Clock& clock) {
   return json;
 }
 
-asio::awaitable<bool> is_cancelled() {
-  const auto state = co_await asio::this_coro::cancellation_state;
-  co_return state.cancelled() != asio::cancellation_type::none;
-}
+using io::is_cancelled;
 
 }  // namespace
 

@@ -91,7 +91,8 @@ struct Suspension {
 
 /// An alert that came from outside (Alertmanager's webhook) and was let through by a route.
 struct PushedAlert {
-  /// Of groupKey, fingerprint and startsAt, 32 hex digits: the same alert from three Alertmanagers, or again after a restart, has the same.
+  /// Of fingerprint and startsAt, 32 hex digits: the same alert from three Alertmanagers, through two groups of theirs, or again after a
+  /// restart, has the same.
   std::string key;
   std::string rule;     ///< its `alertname`
   std::string summary;  ///< its annotation, or its labels; at most 160 bytes

@@ -18,9 +18,9 @@
 #include "cli/load.hpp"
 #include "cli/offline.hpp"
 #include "cli/render.hpp"
-#include "cli/rollbackctl.hpp"
 #include "io/http_server.hpp"
 #include "record/state_file.hpp"
+#include "tests/cli/run_ctl.hpp"
 #include "tests/support/run_for.hpp"
 
 namespace rollbackd::cli {
@@ -309,27 +309,6 @@ TEST(Render, AnAnswerWithoutAnyFieldIsRenderedEmptyRatherThanNotAtAll) {
 }
 
 // ---- rollbackctl ----
-
-struct Ran {
-  int code = 0;
-  std::string out, err;
-};
-
-/// Runs one command line; without a terminal, so nothing is asked.
-Ran ctl(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), "rollbackctl");
-  std::vector<char*> argv;
-  for (auto& argument : arguments) argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  Ran ran;
-  ran.code = rollbackctl(static_cast<int>(arguments.size()), argv.data());
-  std::fflush(stdout);
-  ran.out = testing::internal::GetCapturedStdout();
-  ran.err = testing::internal::GetCapturedStderr();
-  return ran;
-}
 
 TEST(Rollbackctl, UsageErrorsAre1) {
   const std::vector<std::vector<std::string>> wrong{{},

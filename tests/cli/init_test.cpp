@@ -6,8 +6,8 @@
 
 #include <map>
 
-#include "cli/rollbackctl.hpp"
 #include "config/load.hpp"
+#include "tests/cli/run_ctl.hpp"
 
 namespace rollbackd::cli {
 namespace {
@@ -196,12 +196,8 @@ TEST(InitFile, ItsSuggestionsAreValidOnceTheCommentSignsAreGone) {
 }
 
 std::string generated(const char* kind) {
-  std::string program = "rollbackctl", option = "--generate", value = kind;
-  char* argv[] = {program.data(), option.data(), value.data(), nullptr};
-  testing::internal::CaptureStdout();
-  const int exit_code = rollbackctl(3, argv);
-  const std::string out = testing::internal::GetCapturedStdout();
-  return exit_code == 0 ? out : "exit code " + std::to_string(exit_code);
+  const Ran ran = ctl({"--generate", kind});
+  return ran.code == 0 ? ran.out : "exit code " + std::to_string(ran.code);
 }
 
 TEST(Generate, CompletionAndManualKnowTheCommandsAndTheirOptions) {
@@ -216,12 +212,11 @@ TEST(Generate, CompletionAndManualKnowTheCommandsAndTheirOptions) {
 }
 
 TEST(Generate, AnotherKindIsAUsageError) {
-  testing::internal::CaptureStderr();
+  const Ran ran = ctl({"--generate", "fish"});
 
-  const std::string out = generated("fish");
-
-  EXPECT_EQ(out, "exit code 1");
-  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("bash, zsh, commands or settings"));
+  EXPECT_EQ(ran.code, 1);
+  EXPECT_EQ(ran.out, "");
+  EXPECT_THAT(ran.err, HasSubstr("bash, zsh, commands or settings"));
 }
 
 }  // namespace

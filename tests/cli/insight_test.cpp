@@ -10,9 +10,9 @@
 #include <sstream>
 
 #include "cli/render.hpp"
-#include "cli/rollbackctl.hpp"
 #include "record/audit.hpp"
 #include "record/stats.hpp"
+#include "tests/cli/run_ctl.hpp"
 #include "tests/support/run_for.hpp"
 
 namespace rollbackd::cli {
@@ -21,26 +21,6 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
-
-struct Ran {
-  int code = 0;
-  std::string out, err;
-};
-
-Ran ctl(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), "rollbackctl");
-  std::vector<char*> argv;
-  for (auto& argument : arguments) argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  Ran ran;
-  ran.code = rollbackctl(static_cast<int>(arguments.size()), argv.data());
-  std::fflush(stdout);
-  ran.out = testing::internal::GetCapturedStdout();
-  ran.err = testing::internal::GetCapturedStderr();
-  return ran;
-}
 
 record::OperationRow rollback(OperationStatus status, Duration took) {
   record::OperationRow row;

@@ -12,12 +12,16 @@
 #include "base/ids.hpp"
 #include "base/text.hpp"
 #include "base/time.hpp"
+#include "cli/check_rules.hpp"
 #include "cli/client.hpp"
 #include "cli/generate.hpp"
 #include "cli/init.hpp"
 #include "cli/insight.hpp"
 #include "cli/load.hpp"
+#include "cli/query.hpp"
 #include "cli/render.hpp"
+#include "cli/replay.hpp"
+#include "cli/test_rules.hpp"
 #include "cli/token.hpp"
 #include "engine/commands.hpp"
 
@@ -191,45 +195,13 @@ int start_operation(Options& options, const std::string& path, Json body, Operat
   return code(outcome);
 }
 
-int check_config(const Options& options, bool rules_only) {
-  std::vector<config::Problem> problems;
-  std::size_t rules = 0, services = 0;
-  if (rules_only) {
-    for (const auto& pattern : options.files) {
-      const auto files = expand_glob(pattern);
-      if (files.empty()) return fail(Error(Errc::not_found, "there is no file " + pattern));
-      for (const auto& file : files) {
-        auto text = read_file(file);
-        if (!text) return fail(text.error());
-        for (const auto& group : rules::parse_groups(*text, file, std::nullopt, problems)) rules += group.rules.size();
-      }
-    }
-  } else {
-    const std::string path = options.files.empty() ? options.config : options.files.front();
-    const std::string directory = options.rules_directory.empty() ? default_rules_directory() : options.rules_directory;
-    const Configuration configuration = load_configuration(path, directory);
-    problems = configuration.problems;
-    services = configuration.loaded.settings.services.size();
-    for (const auto& group : configuration.groups) rules += group.rules.size();
-  }
-  int errors = 0, warnings = 0;
-  Json list = Json::array();
-  for (const auto& problem : problems) {
-    (problem.warning ? warnings : errors) += 1;
-    Json p;
-    p.set("file", problem.file).set("line", problem.position.line).set("column", problem.position.column).set("what", problem.what);
-    p.set("remedy", problem.remedy).set("warning", problem.warning);
-    list.push(std::move(p));
-    if (options.format != "json") std::fprintf(stderr, "%s%s\n", problem.warning ? "warning: " : "", printable(problem.text()).c_str());
-  }
-  if (options.format == "json") {
-    Json out;
-    out.set("ok", errors == 0).set("rules", rules).set("services", services).set("problems", std::move(list));
-    std::printf("%s\n", out.pretty().c_str());
-  } else if (errors == 0) {
-    std::printf("%s: %zu services, %zu rules, %d warnings\n", "ok", services, rules, warnings);
-  }
-  return errors == 0 ? 0 : 1;
+int check_config(const Options& options) {
+  const std::string path = options.files.empty() ? options.config : options.files.front();
+  const std::string directory = options.rules_directory.empty() ? default_rules_directory() : options.rules_directory;
+  const Configuration configuration = load_configuration(path, directory);
+  std::size_t rules = 0;
+  for (const auto& group : configuration.groups) rules += group.rules.size();
+  return print_problems(configuration.problems, configuration.loaded.settings.services.size(), rules, options.format == "json");
 }
 
 int show_config(const Options& options) {
@@ -406,10 +378,11 @@ int rollbackctl(int argc, char** argv) {
   auto* check_cfg = check->add_subcommand("config", "Configuration, services.d and rules: every error at once");
   check_cfg->add_option("file", o.files, "Main configuration file")->default_str(o.config);
   check_cfg->add_option("--rules-directory", o.rules_directory, "Where the shipped packs are");
-  check_cfg->callback([&] { result = check_config(o, false); });
-  auto* check_rules = check->add_subcommand("rules", "Rule files in Prometheus's form");
-  check_rules->add_option("files", o.files, "Files or glob patterns")->required();
-  check_rules->callback([&] { result = check_config(o, true); });
+  check_cfg->callback([&] { result = check_config(o); });
+  add_check_rules_command(*check, insight, result);
+  add_test_command(app, insight, result);
+  add_replay_command(app, insight, result);
+  add_query_command(app, insight, result);
 
   auto* config = app.add_subcommand("config", "The configuration");
   config->require_subcommand(1);

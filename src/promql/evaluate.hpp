@@ -45,6 +45,14 @@ struct Element {
   double value = 0;
 };
 
+/// What Prometheus says about an expression beside its value, as its API's `warnings` and `infos`.
+struct Annotation {
+  enum class Level { warning, info };
+  Level level = Level::warning;
+  std::string text;                  ///< as upstream writes it, without the place: "metric might not be a counter, ..."
+  std::uint32_t begin = 0, end = 0;  ///< byte range in the expression
+};
+
 /// What an evaluation gives. A scalar and a string have their own types, as in PromQL.
 struct Value {
   enum class Type { vector, scalar, string };
@@ -52,9 +60,11 @@ struct Value {
   std::vector<Element> vector;
   double scalar = 0;
   std::string string;
-  bool blind = false;        ///< three-valued: see DESIGN.md section 5; meaningful beside any vector
-  std::string blind_reason;  ///< of the first blind selector
-  bool fed = false;          ///< at least one selector has a source, or there is no selector at all
+  bool blind = false;                   ///< three-valued: see DESIGN.md section 5; meaningful beside any vector
+  std::string blind_reason;             ///< of the first blind selector
+  bool fed = false;                     ///< at least one selector has a source, or there is no selector at all
+  std::vector<Annotation> annotations;  ///< each once, in order; at most 100; only where `EvalOptions::annotate`
+  std::uint64_t work = 0;               ///< samples touched plus elements made
 };
 
 struct EvalOptions {
@@ -63,6 +73,8 @@ struct EvalOptions {
   std::uint64_t work_max = 5'000'000;  ///< samples touched plus elements made; beyond it the evaluation fails with `too_large`
   std::optional<Instant> start = {};   ///< what `@ start()` means; `at` when not set
   std::optional<Instant> end = {};     ///< what `@ end()` means; `at` when not set
+  Duration step{};                     ///< what `step()` means in a duration expression: of the range query, 0 for an instant one
+  bool annotate = true;                ///< say warnings and infos; rules that run on every batch do without
 };
 
 /// @return `invalid_argument` as Prometheus would fail (many-to-many matching, duplicate label sets, ...), with the column in `why`;

@@ -81,7 +81,7 @@ Labels labels_made_by(const CompiledRule& rule, const promql::Element& element) 
   Labels out = element.labels;
   out.remove(kNameLabel);
   for (const auto& [name, value] : rule.labels.pairs()) {
-    out.set(name, rule.rule->alerting ? expand_template(value, element.labels, element.value) : value);
+    out.set(name, rule.rule->alerting ? expand_template(value, {element.labels, element.value}) : value);
   }
   out.set(rule.rule->alerting ? "alertname" : kNameLabel, rule.rule->name);
   return out;
@@ -94,7 +94,7 @@ AlertChange describe(const CompiledRule& rule, const Cell& cell, const ServiceKe
   change.rule = rule.rule->name;
   change.labels = labels;
   for (const auto& [name, text] : rule.rule->annotations.pairs()) {
-    change.annotations.set(name, expand_template(text, alert.element, alert.value));
+    change.annotations.set(name, expand_template(text, {alert.element, alert.value}));
   }
   change.phase = alert.state.phase;
   change.since = alert.state.since;

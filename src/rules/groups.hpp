@@ -50,8 +50,4 @@ Groups parse_groups(std::string_view text, const std::string& file, const std::o
 /// @param why_not  the first construct that spans services
 bool proves_local(const promql::Expr& expr, std::string* why_not = nullptr);
 
-/// Expands `{{ $labels.x }}`, `{{ $value }}` and pipes into humanize, humanizeDuration, humanizePercentage, printf in a label or
-/// annotation. What cannot be expanded stands as written, behind "<error expanding template: ...>".
-std::string expand_template(std::string_view text, const Labels& labels, double value);
-
 }  // namespace rollbackd::rules

@@ -10,6 +10,7 @@
 #include "base/time.hpp"
 #include "model/alert.hpp"
 #include "model/batch.hpp"
+#include "promql/evaluate.hpp"
 #include "rules/groups.hpp"
 #include "series/store.hpp"
 
@@ -29,9 +30,24 @@ struct RuleStatus {
   std::string detail;  ///< why blind, or the value that breached
 };
 
+/// One rule over all services, for `/api/v1/rules`.
+struct RuleReport {
+  const Group* group = nullptr;  ///< valid until the next `set_rules`
+  const Rule* rule = nullptr;
+  enum class Runs { per_batch, per_interval };
+  Runs runs = Runs::per_batch;
+  std::string why_on_interval;             ///< the construct that spans services, or that its group has a query_offset
+  std::string health = "unknown";          ///< Prometheus's words: ok, err, unknown (never ran)
+  std::string last_error;                  ///< of the last evaluation
+  std::optional<Instant> last_evaluation;  ///< engine time
+  std::vector<ActiveAlert> alerts;         ///< pending and firing ones
+};
+
 /// Plain counters for the metrics room.
 struct JudgeCounters {
   std::uint64_t batches = 0, evaluations = 0, evaluation_failures = 0, alerts_dropped = 0;
+  std::uint64_t limits_hit = 0;  ///< evaluations that ended because of a bound on work, results or samples
+  std::uint64_t work = 0;        ///< samples touched plus elements made, by all evaluations
 };
 
 class Judge {
@@ -59,6 +75,10 @@ class Judge {
 
   std::vector<ActiveAlert> alerts() const;                          ///< pending and firing ones
   std::vector<RuleStatus> status(const ServiceKey& service) const;  ///< of every rule that concerns it
+  std::vector<RuleReport> report() const;                           ///< of every rule, in file order
+  /// What an expression asked from outside reads: all series, with the liveness of recorded metrics. Valid while nothing changes: an
+  /// evaluation that is spread over several turns takes one for each instant.
+  std::unique_ptr<promql::Querier> querier() const;
   const series::Store& store() const;
   const JudgeCounters& counters() const;
 

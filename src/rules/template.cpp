@@ -399,7 +399,11 @@ Result<> check_template(std::string_view text) {
   return {};
 }
 
-std::string expand_template(std::string_view text, const Labels& labels, double value) {
+Result<std::string> try_expand_template(std::string_view text, const TemplateContext& context) { return expand_template(text, context); }
+
+std::string expand_template(std::string_view text, const TemplateContext& context) {
+  const Labels& labels = context.labels;
+  const double value = context.value;
   if (text.find("{{") == text.npos) return std::string(text);
   Result<std::string> result = expand(text, labels, value, false);
   if (!result) return "<error expanding template: " + result.error().why + "> " + std::string(text);

@@ -1,4 +1,6 @@
 // Reading: which series match, and which of their points lie in the window and in the epoch in force.
+#include <limits>
+
 #include "series/state.hpp"
 
 namespace rollbackd::series {
@@ -60,6 +62,22 @@ std::vector<Selected> Store::select_latest(std::span<const Matcher> matchers, In
     s.points = s.points.last(1);
     return is_stale_nan(s.points.front().value);
   });
+  return out;
+}
+
+std::vector<Selected> Store::dump(std::size_t first, std::size_t count) const {
+  std::vector<Selected> out;
+  constexpr Instant kEver{std::numeric_limits<std::int64_t>::min()}, kNever{std::numeric_limits<std::int64_t>::max()};
+  for (std::size_t i = first; i < impl_->all.size() && out.size() < count; ++i) {
+    const Series& s = *impl_->all[i];
+    out.push_back({&s.labels, s.points.within(kEver, kNever)});
+  }
+  return out;
+}
+
+std::map<ServiceKey, std::vector<Instant>> Store::epochs() const {
+  std::map<ServiceKey, std::vector<Instant>> out;
+  for (const auto& [key, service] : impl_->services) out.emplace(key, service.epochs);
   return out;
 }
 

@@ -123,6 +123,12 @@ class Store {
   /// When `check` of `service` last delivered in this epoch.
   std::optional<Instant> last_delivery(const ServiceKey& service, std::string_view check) const;
 
+  /// Up to `count` series from place `first` on in the order of their creation, each with all its points whatever their epoch: for dumps,
+  /// a slice a turn. Fewer than `count`: that was the end. A series that goes meanwhile may move another past a reader.
+  std::vector<Selected> dump(std::size_t first, std::size_t count) const;
+  /// The starts of each service's remembered epochs, oldest first.
+  std::map<ServiceKey, std::vector<Instant>> epochs() const;
+
   std::size_t series_count() const;
   const Counters& counters() const;
 

@@ -3,6 +3,7 @@
 
 #include "property.hpp"
 #include "rules/groups.hpp"
+#include "rules/template.hpp"
 
 using namespace rollbackd;
 
@@ -13,8 +14,8 @@ void check_rule(const rules::Rule& rule) {
   fuzz::property(!rule.alerting || !rule.name.empty(), "an alert has a name", rule.expr_text);
   fuzz::property(rule.pending_for >= Duration::zero() && rule.keep_firing_for >= Duration::zero(), "no duration is negative", rule.name);
   const Labels series{{"__name__", "up"}, {"instance", "a{{\"\\"}};
-  for (const auto& [name, value] : rule.annotations.pairs()) rules::expand_template(value, series, 1234.5678);
-  for (const auto& [name, value] : rule.labels.pairs()) rules::expand_template(value, series, -1e300);
+  for (const auto& [name, value] : rule.annotations.pairs()) rules::expand_template(value, {series, 1234.5678});
+  for (const auto& [name, value] : rule.labels.pairs()) rules::expand_template(value, {series, -1e300});
 }
 
 }  // namespace
@@ -32,6 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   for (const rules::Group& group : groups)
     for (const rules::Rule& rule : group.rules) check_rule(rule);
-  rules::expand_template(text, {{"instance", "a"}}, 0.1);
+  const Labels labels{{"instance", "a"}};
+  rules::expand_template(text, {labels, 0.1});
   return 0;
 }

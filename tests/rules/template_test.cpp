@@ -12,7 +12,7 @@ namespace {
 
 const Labels kLabels{{"__name__", "up"}, {"instance", "a:80"}, {"service", "shop"}};
 
-std::string expand(std::string_view text, double value = 0) { return expand_template(text, kLabels, value); }
+std::string expand(std::string_view text, double value = 0) { return expand_template(text, {kLabels, value}); }
 
 TEST(Template, LabelsAndValuesAreFilledIn) {
   EXPECT_EQ(expand("{{ $labels.service }} on {{$labels.instance}}: {{ $value }}", 0.5), "shop on a:80: 0.5");

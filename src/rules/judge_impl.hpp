@@ -1,0 +1,261 @@
+// The inside of the judge, for its own files: judge.cpp (what goes in), judge_run.cpp (evaluating), judge_views.cpp (what is shown).
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "promql/evaluate.hpp"
+#include "rules/cell.hpp"
+#include "rules/judge.hpp"
+#include "rules/rule_set.hpp"
+#include "rules/schedule.hpp"
+#include "rules/window.hpp"
+
+namespace rollbackd::rules {
+
+inline constexpr std::string_view kServiceLabel = "service";
+inline constexpr std::string_view kEnvironmentLabel = "environment";
+inline constexpr int kRecordingDepthMax = 16;  ///< recording rules over recording rules, for finding out which checks feed them
+
+inline ServiceKey service_of(const Labels& labels) {
+  return {std::string(labels.get(kServiceLabel)), std::string(labels.get(kEnvironmentLabel))};
+}
+
+inline bool names(const std::vector<std::string>& list, std::string_view text) {
+  return std::find(list.begin(), list.end(), text) != list.end();
+}
+
+/// One declared service with its cells of all rules that run for it alone, in file order.
+struct ServiceState {
+  ServiceKey key;
+  Schedule::Id id = 0;
+  std::vector<Source> sources;
+  std::vector<Cell> cells;
+  std::optional<Instant> stale_at;  ///< slot in which the next source falls silent
+
+  Cell* cell(RuleId rule) {
+    const auto at = std::lower_bound(cells.begin(), cells.end(), rule, [](const Cell& c, RuleId wanted) { return c.rule < wanted; });
+    return at != cells.end() && at->rule == rule ? &*at : nullptr;
+  }
+};
+
+struct Judge::Impl {
+  explicit Impl(series::Limits limits) : store(limits) {}
+
+  series::Store store;
+  JudgeCounters counters;
+  std::unique_ptr<RuleSet> rules = std::make_unique<RuleSet>();
+  std::vector<std::size_t> rule_alerts;                 ///< by RuleId: alerts over all services
+  std::vector<std::map<ServiceKey, Cell>> timed_cells;  ///< by RuleId: of rules that run on an interval
+  std::vector<Instant> group_due;                       ///< by group: its next interval, where it has such rules
+  std::map<ServiceKey, std::unique_ptr<ServiceState>> services;
+  std::vector<ServiceState*> by_id;  ///< nullptr where a service was removed
+  std::vector<Schedule::Id> free_ids;
+  Schedule service_schedule, group_schedule;
+  std::set<Schedule::Id> waiting;  ///< services with touched cells that the pass under way has still to run
+  Judgement untold;                ///< changes of calls that return nothing; told with the next one
+  std::optional<Instant> untold_at;
+
+  /// A selector's liveness: of the store's sources, or for a recorded metric of the rule that records it.
+  class View;
+
+  Sink sink(RuleId rule, Judgement& out, bool tell = true) { return {out, rule_alerts[rule], counters, tell}; }
+  ServiceState* find(const ServiceKey& key) const {
+    const auto at = services.find(key);
+    return at == services.end() ? nullptr : at->second.get();
+  }
+
+  Judgement take_untold() {
+    untold_at.reset();
+    return std::exchange(untold, {});
+  }
+  void tell_later(Instant now) {
+    if (!untold.alerts.empty() || !untold.verdicts.empty()) untold_at = slot_at_or_after(now);
+  }
+
+  // --- What touches what ---
+
+  void touch_readers(const Labels& series, ServiceState& of, std::optional<RuleId> running, Instant now) {
+    rules->for_each_reader(series, [&](RuleId reader) {
+      Cell* cell = of.cell(reader);
+      if (cell == nullptr) return;
+      if (running && reader <= *running) {
+        // It stands before the rule that recorded this, so it has had its turn: it sees the value one interval later, as in Prometheus.
+        cell->due = earlier(cell->due, slot_after(now + (*rules)[reader].group->interval, now));
+      } else {
+        cell->touched = true;
+      }
+    });
+  }
+
+  void touch_all(ServiceState& service) {
+    for (Cell& cell : service.cells) cell.touched = true;
+  }
+
+  // --- Evaluating ---
+
+  struct Evaluated {
+    std::vector<promql::Element> elements;
+    bool blind = false, fed = false;
+    std::string reason;
+  };
+
+  Evaluated evaluate(const CompiledRule& rule, const ServiceKey* scope, Instant now);
+  void run_local(ServiceState& service, Cell& cell, Instant now, Judgement& out);
+  void run_timed(RuleId id, Instant now, Judgement& out);
+  void settle(RuleId id, Cell& cell, const ServiceKey& service, Finding finding, Instant now, Sink to);
+  void record(RuleId id, Cell& cell, const ServiceKey& service, Finding& finding, Instant now);
+
+  void pass(ServiceState& service, Instant now, Judgement& out) {
+    for (Cell& cell : service.cells) {
+      if (!std::exchange(cell.touched, false)) continue;
+      run_local(service, cell, now, out);
+    }
+    waiting.erase(service.id);
+    reschedule(service, now);
+  }
+
+  void pass_waiting(Instant now, Judgement& out) {
+    while (!waiting.empty()) pass(*by_id[*waiting.begin()], now, out);
+  }
+
+  void reschedule(ServiceState& service, Instant now) {
+    service.stale_at = store.next_staleness(service.key, now);
+    if (service.stale_at) service.stale_at = slot_after(*service.stale_at, now);
+    std::optional<Instant> due = service.stale_at;
+    for (const Cell& cell : service.cells) due = earlier(due, cell.due);
+    service_schedule.set(service.id, due);
+  }
+
+  // --- Cells ---
+
+  std::vector<std::string> feeders(const CompiledRule& rule, const ServiceKey& service) const {
+    std::vector<std::string> out;
+    for (const promql::Expr* selector : rule.selectors) {
+      for (std::string& check : store.feeders(selector->matchers, service)) {
+        if (!names(out, check)) out.push_back(std::move(check));
+      }
+    }
+    return out;
+  }
+
+  /// What feeds each cell; what feeds a recording rule feeds the rules that read it.
+  void find_feeders(ServiceState& service) {
+    for (Cell& cell : service.cells) cell.checks = feeders((*rules)[cell.rule], service.key);
+    bool grew = true;
+    for (int depth = 0; grew && depth < kRecordingDepthMax; ++depth) {
+      grew = false;
+      for (Cell& cell : service.cells) {
+        for (const promql::Expr* selector : (*rules)[cell.rule].selectors) {
+          const auto* recorders = rules->recorders(metric_of(selector->matchers));
+          if (recorders == nullptr) continue;
+          for (const RuleId recorder : *recorders) {
+            const Cell* from = service.cell(recorder);
+            if (from == nullptr || from == &cell) continue;
+            for (const std::string& check : from->checks) {
+              if (names(cell.checks, check)) continue;
+              cell.checks.push_back(check);
+              grew = true;
+            }
+          }
+        }
+      }
+    }
+  }
+
+  bool concerns(const CompiledRule& rule, const ServiceKey& service) const { return !rule.group->only || *rule.group->only == service; }
+
+  void make_cells(ServiceState& service) {
+    service.cells.clear();
+    for (RuleId id = 0; id < rules->rules().size(); ++id) {
+      const CompiledRule& rule = (*rules)[id];
+      if (rule.timed || !concerns(rule, service.key)) continue;
+      service.cells.emplace_back();
+      service.cells.back().rule = id;
+    }
+  }
+
+  /// Rules on an interval are blind on a service until they first ran for it.
+  void make_timed_cells(const ServiceKey& service, Judgement& out) {
+    for (RuleId id = 0; id < timed_cells.size(); ++id) {
+      const CompiledRule& rule = (*rules)[id];
+      if (!rule.timed || !concerns(rule, service)) continue;
+      Cell& cell = timed_cells[id][service];
+      cell.rule = id;
+      cell.checks = feeders(rule, service);
+      if (!cell.reported) set_verdict(rule, cell, service, Verdict::blind, !cell.checks.empty(), "not evaluated yet", sink(id, out));
+    }
+  }
+
+  template <class F>
+  void for_each_timed_cell(const ServiceKey& service, F&& f) {
+    for (RuleId id = 0; id < timed_cells.size(); ++id) {
+      const auto at = timed_cells[id].find(service);
+      if (at != timed_cells[id].end()) f(id, at->second);
+    }
+  }
+
+  // --- Reload ---
+
+  struct Kept {
+    std::map<std::string, RuleId> ids;  ///< by the rule's key, in the new set
+    const RuleId* find(const std::string& key) const {
+      const auto at = ids.find(key);
+      return at == ids.end() ? nullptr : &at->second;
+    }
+  };
+  void retire(const CompiledRule& rule, Cell& cell, const ServiceKey& service, Instant now);
+  void adopt(Cell& to, Cell&& from, const CompiledRule& was);
+};
+
+/// Reads the store; answers liveness for recorded metrics from the standing of the rules that record them.
+class Judge::Impl::View final : public promql::Querier {
+ public:
+  View(const Impl& judge, const ServiceKey* scope) : judge_(judge), scope_(scope), store_(judge.store, scope) {}
+
+  std::vector<series::Selected> range(std::span<const series::Matcher> matchers, Instant from_exclusive, Instant to) const override {
+    return store_.range(matchers, from_exclusive, to);
+  }
+  std::vector<series::Selected> latest(std::span<const series::Matcher> matchers, Instant to, Duration lookback) const override {
+    return store_.latest(matchers, to, lookback);
+  }
+  series::Liveness liveness(std::span<const series::Matcher> matchers, Instant at) const override {
+    const std::vector<RuleId>* recorders = judge_.rules->recorders(metric_of(matchers));
+    if (recorders == nullptr) return store_.liveness(matchers, at);
+    series::Liveness out;
+    for (const RuleId recorder : *recorders) {
+      for (const auto& [key, cell] : judge_.timed_cells[recorder])
+        if (scope_ == nullptr || key == *scope_) add(out, recorder, key, cell);
+      if (judge_.rules->rules()[recorder].timed) continue;
+      if (scope_ != nullptr) {
+        if (ServiceState* service = judge_.find(*scope_)) add(out, recorder, *service);
+      } else {
+        for (const auto& [key, service] : judge_.services) add(out, recorder, *service);
+      }
+    }
+    return out;
+  }
+
+ private:
+  void add(series::Liveness& out, RuleId recorder, ServiceState& service) const {
+    if (const Cell* cell = service.cell(recorder)) add(out, recorder, service.key, *cell);
+  }
+  void add(series::Liveness& out, RuleId recorder, const ServiceKey& service, const Cell& cell) const {
+    out.fed = out.fed || cell.fed;
+    if (cell.verdict != Verdict::blind || out.blind) return;
+    out.blind = true;
+    out.blind_reason = "rule " + judge_.rules->rules()[recorder].rule->name + " of " + service.text() + " is blind: " + cell.detail;
+  }
+
+  const Impl& judge_;
+  const ServiceKey* scope_;
+  promql::StoreQuerier store_;
+};
+
+}  // namespace rollbackd::rules

@@ -152,7 +152,7 @@ std::size_t first_not_utf8(std::string_view text) {
   return text.size();
 }
 
-/// What holds for every dialect, before any parser sees the text. yaml-cpp would pass on bytes that are no characters.
+/// What holds for every dialect, before any parser sees the text. So each says the same of bytes that are no characters.
 bool check_text(std::string_view text, const Lines& lines, TreeBuilder& builder) {
   if (text.size() > kTextBytesMax) return builder.fail({1, 1}, "the file is larger than 8 MiB", "split it");
   if (const std::size_t zero = text.find('\0'); zero != text.npos)
@@ -172,7 +172,8 @@ Result<Node> parse_document(std::string_view text, std::string_view file, Dialec
   bool done = check_text(text, lines, builder);
   if (done) {
     switch (dialect) {
-      case Dialect::yaml: done = read_yaml(text, lines, builder); break;
+      case Dialect::yaml: done = read_yaml(text, lines, false, builder); break;
+      case Dialect::rules: done = read_yaml(text, lines, true, builder); break;
       case Dialect::strict_json: done = read_json<rapidjson::kParseNoFlags>(text, lines, builder, false); break;
       case Dialect::config_json:
         done = read_json<rapidjson::kParseCommentsFlag | rapidjson::kParseTrailingCommasFlag>(text, lines, builder, true);

@@ -47,8 +47,9 @@ struct Problem {
 /// What a JSON document may hold beyond RFC 8259.
 enum class Dialect {
   config_json,  ///< comments and trailing commas allowed
-  strict_json,  ///< rule files: promtool reads them too
+  strict_json,  ///< RFC 8259 and nothing else
   yaml,
+  rules,  ///< YAML as Prometheus reads its rule files, JSON among them: of several documents the first counts, with a warning
 };
 /// By the file name's ending: .yaml and .yml are YAML, else JSON of the given kind.
 Dialect dialect_of(std::string_view file, bool rules);

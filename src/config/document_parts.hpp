@@ -35,10 +35,11 @@ class TreeBuilder {
   /// Each returns false when a bound or a rule was broken: the problem is recorded and reading should stop.
   bool scalar(Node node) { return put(std::move(node), 1, 0); }
   bool open(Node::Kind kind, Position position);
-  bool key(std::string key, Position position);
+  /// @param merges  whether it is YAML's merge key, which `merge` carries out
+  bool key(std::string key, Position position, bool merges = false);
   bool close();
   /// Carries out YAML's merge key in the open object: `<<: *other` adds the keys of `other` that are not there.
-  void merge();
+  bool merge();
   /// Puts a copy of a finished tree (a YAML alias); `nodes` and `depth` are the tree's own.
   bool copy(const Node& node, std::size_t nodes, std::size_t depth, Position position);
 
@@ -49,6 +50,7 @@ class TreeBuilder {
   std::size_t last_nodes() const { return last_nodes_; }
   std::size_t last_depth() const { return last_depth_; }
   bool fail(Position position, std::string what, std::string remedy);
+  void warn(Position position, std::string what, std::string remedy);
   Node take() { return std::move(root_); }
 
  private:
@@ -57,6 +59,8 @@ class TreeBuilder {
     std::string key;
     Position key_position;
     bool has_key = false;
+    std::vector<Node> merged;  ///< the values of its merge keys
+    bool merges = false;       ///< `key` is one
     std::size_t nodes = 1, depth = 1;
   };
   bool put(Node node, std::size_t nodes, std::size_t depth);
@@ -69,7 +73,10 @@ class TreeBuilder {
   std::size_t nodes_ = 0, last_nodes_ = 0, last_depth_ = 0;
 };
 
+inline constexpr std::string_view kMergeKey = "<<";
+
+/// @param first_counts  of several documents the first counts, with a warning; else a second one is an error
 /// @return false after a problem that ended the reading; it is among the builder's problems then
-bool read_yaml(std::string_view text, const Lines& lines, TreeBuilder& builder);
+bool read_yaml(std::string_view text, const Lines& lines, bool first_counts, TreeBuilder& builder);
 
 }  // namespace rollbackd::config

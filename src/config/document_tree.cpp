@@ -1,6 +1,7 @@
 // The tree's bounds and its duplicate keys, and what can be asked of a finished document.
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "config/document_parts.hpp"
 
@@ -33,6 +34,10 @@ bool TreeBuilder::fail(Position position, std::string what, std::string remedy) 
   return false;
 }
 
+void TreeBuilder::warn(Position position, std::string what, std::string remedy) {
+  problems_.push_back(Problem{file_, position, std::move(what), std::move(remedy), true});
+}
+
 bool TreeBuilder::open(Node::Kind kind, Position position) {
   if (stack_.size() >= kDepthMax)
     return fail(position, "nested deeper than " + std::to_string(kDepthMax) + " levels",
@@ -44,8 +49,9 @@ bool TreeBuilder::open(Node::Kind kind, Position position) {
   return true;
 }
 
-bool TreeBuilder::key(std::string key, Position position) {
+bool TreeBuilder::key(std::string key, Position position, bool merges) {
   Frame& frame = stack_.back();
+  frame.merges = merges;
   frame.key = std::move(key);
   frame.key_position = position;
   frame.has_key = true;
@@ -59,18 +65,24 @@ bool TreeBuilder::close() {
   return put(std::move(frame.node), frame.nodes, frame.depth);
 }
 
-void TreeBuilder::merge() {
-  Node& object = stack_.back().node;
-  const auto at = std::find_if(object.members.begin(), object.members.end(), [](const Node::Member& m) { return m.key == "<<"; });
-  if (at == object.members.end()) return;
-  Node from = std::move(at->value);
-  object.members.erase(at);
+bool TreeBuilder::merge() {
+  Frame& frame = stack_.back();
+  if (frame.merged.empty()) return true;
+  if (frame.merged.size() > 1)
+    return fail(frame.merged[1].position, "the key \"<<\" stands here for the second time", "write <<: [*one, *other]");
+  Node& object = frame.node;
+  std::set<std::string, std::less<>> known;
+  for (const Node::Member& member : object.members) known.insert(member.key);
   const auto add = [&](Node& other) {
+    if (other.kind != Node::Kind::object)
+      return fail(other.position, std::string("\"<<\" merges objects, and this is a ") + to_string(other.kind), "give it an object");
     for (Node::Member& member : other.members)
-      if (!object.find(member.key)) object.members.push_back(std::move(member));
+      if (known.insert(member.key).second) object.members.push_back(std::move(member));
+    return true;
   };
-  if (from.kind == Node::Kind::object) add(from);
-  for (Node& element : from.elements) add(element);
+  Node& from = frame.merged.front();
+  if (from.kind != Node::Kind::array) return add(from);
+  return std::all_of(from.elements.begin(), from.elements.end(), add);
 }
 
 bool TreeBuilder::copy(const Node& node, std::size_t nodes, std::size_t depth, Position position) {
@@ -96,6 +108,9 @@ bool TreeBuilder::put(Node node, std::size_t nodes, std::size_t depth) {
   frame.depth = std::max(frame.depth, depth + 1);
   if (frame.node.kind == Node::Kind::array) {
     frame.node.elements.push_back(std::move(node));
+  } else if (frame.merges) {
+    frame.merged.push_back(std::move(node));
+    frame.has_key = false;
   } else {
     frame.node.members.push_back(Node::Member{std::move(frame.key), frame.key_position, std::move(node)});
     frame.has_key = false;
@@ -106,6 +121,7 @@ bool TreeBuilder::put(Node node, std::size_t nodes, std::size_t depth) {
 const Node& TreeBuilder::last() const {
   if (stack_.empty()) return root_;
   const Node& parent = stack_.back().node;
+  if (stack_.back().merges && parent.kind == Node::Kind::object) return stack_.back().merged.back();
   return parent.kind == Node::Kind::array ? parent.elements.back() : parent.members.back().value;
 }
 

@@ -1,19 +1,16 @@
-// YAML to the positioned tree, through yaml-cpp's events: anchors are expanded within the bounds, merge keys (<<) are followed.
-#include <yaml-cpp/eventhandler.h>
-#include <yaml-cpp/exceptions.h>
-#include <yaml-cpp/parser.h>
+// YAML to the positioned tree, through libyaml's events: Prometheus's own reader is a port of that library, so both take the same files.
+// Anchors are expanded within the bounds, merge keys (<<) are followed.
+#include <yaml.h>
 
 #include <algorithm>
 #include <map>
-#include <sstream>
+#include <set>
+#include <string>
 
 #include "config/document_parts.hpp"
 
 namespace rollbackd::config {
 namespace {
-
-/// Thrown through yaml-cpp to end the reading; the builder has recorded why. Never leaves this file.
-struct Stop {};
 
 bool one_of(std::string_view text, std::initializer_list<std::string_view> words) {
   return std::find(words.begin(), words.end(), text) != words.end();
@@ -48,36 +45,69 @@ Node::Kind kind_of(std::string_view text) {
   return is_number(text) ? Node::Kind::number : Node::Kind::string;
 }
 
-class YamlHandler : public YAML::EventHandler {
+/// libyaml's parser over a text, and one event of it at a time.
+class Events {
  public:
-  YamlHandler(const Lines& lines, TreeBuilder& builder) : lines_(lines), builder_(builder) {}
-
-  void OnDocumentStart(const YAML::Mark&) override {}
-  void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { scalar(mark, "?", anchor, "null"); }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
-    scalar(mark, tag, anchor, value);
+  explicit Events(std::string_view text) {
+    yaml_parser_initialize(&parser_);  // Fails without memory alone; what follows then reports an error.
+    yaml_parser_set_encoding(&parser_, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&parser_, reinterpret_cast<const unsigned char*>(text.data()), text.size());
   }
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    const auto found = anchors_.find(anchor);
-    if (found == anchors_.end()) stop(mark, "an alias inside the value it stands for", "write the value out");
-    const Anchored& value = found->second;
-    if (builder_.wants_key()) {
-      if (value.node.kind == Node::Kind::array || value.node.kind == Node::Kind::object)
-        stop(mark, "expected a plain key", "write it as key: value");
-      builder_.key(value.node.text, place(mark));
-    } else {
-      check(builder_.copy(value.node, value.nodes, value.depth, place(mark)));
+  ~Events() {
+    drop();
+    yaml_parser_delete(&parser_);
+  }
+  Events(const Events&) = delete;
+  Events& operator=(const Events&) = delete;
+
+  /// Steps to the next event. @return false where the text is no YAML
+  bool next() {
+    drop();
+    held_ = yaml_parser_parse(&parser_, &event_) != 0;
+    return held_;
+  }
+  const yaml_event_t& event() const { return event_; }
+  const yaml_parser_t& parser() const { return parser_; }
+
+ private:
+  void drop() {
+    if (held_) yaml_event_delete(&event_);
+    held_ = false;
+  }
+  yaml_parser_t parser_{};
+  yaml_event_t event_{};
+  bool held_ = false;
+};
+
+/// libyaml's own strings are unsigned, and null where there is none.
+std::string text_of(const unsigned char* s) { return s == nullptr ? std::string() : std::string(reinterpret_cast<const char*>(s)); }
+
+Position place(const yaml_mark_t& mark) { return {static_cast<int>(mark.line) + 1, static_cast<int>(mark.column) + 1}; }
+
+Node null_at(Position at) {
+  Node node;
+  node.text = "null";
+  node.position = at;
+  return node;
+}
+
+/// Turns events into the tree. Each handler returns false after a problem that ends the reading; the builder has recorded it.
+class Handler {
+ public:
+  explicit Handler(TreeBuilder& builder) : builder_(builder) {}
+
+  bool on(const yaml_event_t& event) {
+    const Position at = place(event.start_mark);
+    switch (event.type) {
+      case YAML_ALIAS_EVENT: return alias(text_of(event.data.alias.anchor), at);
+      case YAML_SCALAR_EVENT: return scalar(event, at);
+      case YAML_SEQUENCE_START_EVENT: return open(Node::Kind::array, text_of(event.data.sequence_start.anchor), at);
+      case YAML_MAPPING_START_EVENT: return open(Node::Kind::object, text_of(event.data.mapping_start.anchor), at);
+      case YAML_SEQUENCE_END_EVENT:
+      case YAML_MAPPING_END_EVENT: return close();
+      default: return true;
     }
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
-    open(Node::Kind::array, mark, anchor);
-  }
-  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
-    open(Node::Kind::object, mark, anchor);
-  }
-  void OnSequenceEnd() override { close(); }
-  void OnMapEnd() override { close(); }
 
  private:
   struct Anchored {
@@ -85,102 +115,108 @@ class YamlHandler : public YAML::EventHandler {
     std::size_t nodes = 1, depth = 0;
   };
 
-  Position place(const YAML::Mark& mark) const { return lines_.of_bytes(mark.line, mark.column); }
-  void check(bool ok) {
-    if (!ok) throw Stop{};
-  }
-  [[noreturn]] void stop(const YAML::Mark& mark, std::string what, std::string remedy) {
-    builder_.fail(place(mark), std::move(what), std::move(remedy));
-    throw Stop{};
-  }
-  void remember(YAML::anchor_t anchor) {
-    if (anchor == YAML::NullAnchor) return;
-    anchored_nodes_ += builder_.last_nodes();  // Nested anchors hold copies: their sum is bounded like the tree itself.
-    if (anchored_nodes_ > kNodesMax) {
-      builder_.fail(builder_.last().position, "the anchors hold more than " + std::to_string(kNodesMax) + " values",
-                    "write the values out");
-      throw Stop{};
-    }
-    anchors_[anchor] = Anchored{builder_.last(), builder_.last_nodes(), builder_.last_depth()};
-  }
-  void scalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& text) {
-    constexpr std::string_view kStandard = "tag:yaml.org,2002:";
-    Node node;
-    node.position = place(mark);
-    node.text = text;
-    if (tag == "!" || tag == std::string(kStandard) + "str") {
-      node.kind = Node::Kind::string;
-      node.quoted = true;
-    } else if (tag.empty() || tag == "?" || tag.starts_with(kStandard)) {
-      node.kind = kind_of(text);
-    } else {
-      stop(mark, "the tag \"" + tag + "\" means nothing here", "remove it");
-    }
-    if (builder_.wants_key()) {
-      if (anchor != YAML::NullAnchor) anchors_[anchor] = Anchored{node, 1, 0};
-      builder_.key(text, node.position);
-      return;
-    }
-    check(builder_.scalar(std::move(node)));
-    remember(anchor);
-  }
-  void open(Node::Kind kind, const YAML::Mark& mark, YAML::anchor_t anchor) {
-    if (builder_.wants_key()) stop(mark, "expected a plain key", "write it as key: value");
-    check(builder_.open(kind, place(mark)));
-    open_anchors_.push_back(anchor);
-  }
-  void close() {
-    const YAML::anchor_t anchor = open_anchors_.back();
-    open_anchors_.pop_back();
-    builder_.merge();
-    check(builder_.close());
-    remember(anchor);
+  bool alias(const std::string& name, Position at) {
+    if (open_names_.contains(name)) return builder_.fail(at, "an alias inside the value it stands for", "write the value out");
+    const auto found = anchors_.find(name);
+    if (found == anchors_.end()) return builder_.fail(at, "the alias *" + name + " has no anchor before it", "write &" + name + " first");
+    const Anchored& value = found->second;
+    if (!builder_.wants_key()) return builder_.copy(value.node, value.nodes, value.depth, at);
+    if (value.node.kind == Node::Kind::array || value.node.kind == Node::Kind::object)
+      return builder_.fail(at, "expected a plain key", "write it as key: value");
+    return builder_.key(value.node.text, at);
   }
 
-  const Lines& lines_;
+  /// What an anchor names is kept as a copy. Nested anchors hold copies of copies: their sum is bounded like the tree itself.
+  bool remember(const std::string& name) {
+    if (name.empty()) return true;
+    anchored_nodes_ += builder_.last_nodes();
+    if (anchored_nodes_ > kNodesMax) {
+      return builder_.fail(builder_.last().position, "the anchors hold more than " + std::to_string(kNodesMax) + " values",
+                           "write the values out");
+    }
+    anchors_[name] = Anchored{builder_.last(), builder_.last_nodes(), builder_.last_depth()};
+    return true;
+  }
+
+  bool scalar(const yaml_event_t& event, Position at) {
+    constexpr std::string_view kStandard = "tag:yaml.org,2002:";
+    const auto& found = event.data.scalar;
+    const std::string tag = text_of(found.tag);
+    const bool plain = found.style == YAML_PLAIN_SCALAR_STYLE;
+    Node node;
+    node.position = at;
+    node.text.assign(reinterpret_cast<const char*>(found.value), found.length);
+    if (tag == "!" || tag == std::string(kStandard) + "str" || (tag.empty() && !plain)) {
+      node.kind = Node::Kind::string;
+      node.quoted = true;
+    } else if (tag.empty() || tag.starts_with(kStandard)) {
+      node.kind = kind_of(node.text);
+    } else {
+      return builder_.fail(at, "the tag \"" + tag + "\" means nothing here", "remove it");
+    }
+    if (node.kind == Node::Kind::null) node.text = "null";
+    const std::string anchor = text_of(found.anchor);
+    if (builder_.wants_key()) {
+      const bool merges = plain && tag.empty() && node.text == kMergeKey;
+      if (!anchor.empty()) anchors_[anchor] = Anchored{node, 1, 0};
+      return builder_.key(merges ? std::string(kMergeKey) : std::move(node.text), at, merges);
+    }
+    return builder_.scalar(std::move(node)) && remember(anchor);
+  }
+
+  bool open(Node::Kind kind, std::string anchor, Position at) {
+    if (builder_.wants_key()) return builder_.fail(at, "expected a plain key", "write it as key: value");
+    if (!builder_.open(kind, at)) return false;
+    if (!anchor.empty()) open_names_.insert(anchor);
+    open_anchors_.push_back(std::move(anchor));
+    return true;
+  }
+  bool close() {
+    const std::string anchor = std::move(open_anchors_.back());
+    open_anchors_.pop_back();
+    if (const auto open = open_names_.find(anchor); open != open_names_.end()) open_names_.erase(open);
+    return builder_.merge() && builder_.close() && remember(anchor);
+  }
+
   TreeBuilder& builder_;
-  std::map<YAML::anchor_t, Anchored> anchors_;
-  std::vector<YAML::anchor_t> open_anchors_;
+  std::map<std::string, Anchored> anchors_;
+  std::vector<std::string> open_anchors_;  ///< of the open collections, "" for one without
+  std::multiset<std::string> open_names_;  ///< those of them that have a name
   std::size_t anchored_nodes_ = 0;
 };
 
+bool not_yaml(const yaml_parser_t& parser, const Lines& lines, TreeBuilder& builder) {
+  std::string what = std::string("not valid YAML: ") + (parser.problem == nullptr ? "out of memory" : parser.problem);
+  if (parser.error == YAML_READER_ERROR)
+    return builder.fail(lines.of_offset(parser.problem_offset), what, "remove the character, or write it as an escape in double quotes");
+  if (parser.context != nullptr) {
+    what += " " + std::string(parser.context);
+    if (parser.context_mark.line != parser.problem_mark.line) what += " from line " + std::to_string(parser.context_mark.line + 1);
+  }
+  return builder.fail(place(parser.problem_mark), what, "check indentation, quotes and brackets here and on the line above");
+}
+
 }  // namespace
 
-bool read_yaml(std::string_view text, const Lines& lines, TreeBuilder& builder) {
-  YamlHandler handler(lines, builder);
-  try {
-    std::istringstream stream{std::string(text)};
-    YAML::Parser parser(stream);
-    if (!parser.HandleNextDocument(handler)) handler.OnNull(YAML::Mark(), YAML::NullAnchor);
-    struct Ignore : YAML::EventHandler {  // A second document is only looked for.
-      YAML::Mark mark;
-      void OnDocumentStart(const YAML::Mark& m) override {
-        mark = m;
-        throw Stop{};
-      }
-      void OnDocumentEnd() override {}
-      void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
-      void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
-      void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
-      void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
-      void OnSequenceEnd() override {}
-      void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
-      void OnMapEnd() override {}
-    } ignore;
-    try {
-      parser.HandleNextDocument(ignore);
-    } catch (const Stop&) {
-      return builder.fail(lines.of_bytes(ignore.mark.line, ignore.mark.column), "expected one document in this file, found a second",
-                          "remove \"---\" and what follows");
+bool read_yaml(std::string_view text, const Lines& lines, bool first_counts, TreeBuilder& builder) {
+  Events events(text);
+  Handler handler(builder);
+  bool read = false;  // the first document is
+  while (true) {
+    const bool good = events.next();
+    if (!good && read && first_counts) return true;  // Prometheus does not look behind the first document.
+    if (!good) return not_yaml(events.parser(), lines, builder);
+    const yaml_event_t& event = events.event();
+    if (event.type == YAML_STREAM_END_EVENT) return read || builder.scalar(null_at({1, 1}));
+    if (read && event.type == YAML_DOCUMENT_START_EVENT) {
+      const Position at = place(event.start_mark);
+      if (!first_counts) return builder.fail(at, "expected one document in this file, found a second", "remove \"---\" and what follows");
+      builder.warn(at, "a second document begins here, and Prometheus reads the first alone",
+                   "move its groups into the first, or into a file of their own");
+      return true;
     }
-    return true;
-  } catch (const Stop&) {
-    return false;
-  } catch (const YAML::Exception& e) {
-    return builder.fail(lines.of_bytes(e.mark.line, e.mark.column), "not valid YAML: " + e.msg,
-                        "check indentation, quotes and brackets here and on the line above");
-  } catch (const std::exception& e) {
-    return builder.fail({1, 1}, std::string("not valid YAML: ") + e.what(), "check the file's syntax");
+    if (!handler.on(event)) return false;
+    read = read || event.type == YAML_DOCUMENT_END_EVENT;
   }
 }
 

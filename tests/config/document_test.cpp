@@ -163,6 +163,30 @@ TEST(Document, ASecondYamlDocumentIsRefused) {
   EXPECT_THAT(read("a: 1\n---\nb: 2\n", Dialect::yaml).problems, ElementsAre(HasSubstr("found a second")));
 }
 
+TEST(Document, OfARuleFilesDocumentsTheFirstCountsAsInPrometheus) {
+  const Read r = read("a: 1\n---\nb: [\n", Dialect::rules);
+
+  EXPECT_THAT(r.problems, ElementsAre(HasSubstr("f:2:1: a second document begins here")));
+  ASSERT_TRUE(r.node.has_value());
+  EXPECT_EQ(to_json(*r.node).dump(), R"({"a":1})");
+  EXPECT_EQ(to_json(*read("---\n---\na: 1\n", Dialect::rules).node).dump(), "null");
+}
+
+TEST(Document, OnlyWhatPrometheusMergesIsMerged) {
+  EXPECT_EQ(to_json(*read("a: {<<: [{x: 1, y: 2}, {x: 3, z: 4}], y: 5}\n", Dialect::yaml).node).dump(), R"({"a":{"y":5,"x":1,"z":4}})");
+  EXPECT_EQ(to_json(*read("a: {'<<': {x: 1}}\n", Dialect::yaml).node).dump(), R"({"a":{"<<":{"x":1}}})");
+  EXPECT_THAT(read("a: {<<: 1}\n", Dialect::yaml).problems, ElementsAre(HasSubstr("f:1:9: \"<<\" merges objects, and this is a number")));
+  EXPECT_THAT(read("a:\n  <<: {x: 1}\n  <<: {y: 1}\n", Dialect::yaml).problems, ElementsAre(HasSubstr("f:3:7: the key \"<<\"")));
+}
+
+TEST(Document, YamlIsReadAsPrometheusReadsIt) {
+  EXPECT_TRUE(read("a: \"x\ny\"\nb:\t5\n", Dialect::yaml).node.has_value());
+  EXPECT_THAT(read("a:\n\tb: 1\n", Dialect::yaml).problems, ElementsAre(HasSubstr("cannot start any token")));
+  EXPECT_THAT(read("a: {{ x }}\n", Dialect::yaml).problems, ElementsAre(HasSubstr("expected a plain key")));
+  EXPECT_THAT(read("a: *b\n", Dialect::yaml).problems, ElementsAre(HasSubstr("f:1:4: the alias *b has no anchor")));
+  EXPECT_THAT(read("a: \x01\n", Dialect::yaml).problems, ElementsAre(HasSubstr("f:1:4: not valid YAML: control characters")));
+}
+
 TEST(Document, ZeroBytesAndOversizedTextsAreRefused) {
   EXPECT_THAT(read(std::string_view("{\n\0}", 4), Dialect::config_json).problems, ElementsAre(HasSubstr("f:2:1: expected text")));
   EXPECT_THAT(read(std::string((8 << 20) + 1, ' '), Dialect::yaml).problems, ElementsAre(HasSubstr("larger than 8 MiB")));

@@ -86,14 +86,10 @@ bool read_target(std::string_view target, ServerRequest& request) {
   if (!path) return false;
   request.path = *path;
   if (mark == target.npos) return true;
-  for (const std::string& pair : split(target.substr(mark + 1), '&')) {
-    if (pair.empty()) continue;
-    const std::size_t equals = pair.find('=');
-    const auto key = decoded(std::string_view(pair).substr(0, equals), true);
-    const auto value = equals == pair.npos ? std::string() : decoded(std::string_view(pair).substr(equals + 1), true);
-    if (!key || !value) return false;
-    request.query[*key] = *value;
-  }
+  request.query_text = std::string(target.substr(mark + 1));
+  auto pairs = parse_form(request.query_text);
+  if (!pairs) return false;
+  for (auto& [key, value] : *pairs) request.query[key] = std::move(value);
   return true;
 }
 
@@ -107,10 +103,12 @@ class RequestParser : public http::basic_parser<true> {
   }
   ServerRequest request;
   std::string target;
+  bool takes_chunks = false;  ///< HTTP/1.1
 
  private:
   using View = boost::beast::string_view;
-  void on_request_impl(http::verb, View method, View where, int, error_code&) override {
+  void on_request_impl(http::verb, View method, View where, int version, error_code&) override {
+    takes_chunks = version >= 11;
     request.method.assign(method.data(), method.size());
     target.assign(where.data(), where.size());
   }
@@ -135,19 +133,31 @@ std::string one_line(std::string text) {
   return text;
 }
 
-/// The whole answer as it goes on the wire. `head`: the headers alone, with the length the body would have.
-std::string wire_form(const ServerResponse& response, bool keep_alive, bool head) {
+/// One piece of a body in the form of RFC 9112, 7.1; an empty one ends it.
+std::string chunk(std::string_view piece) {
+  std::array<char, 16> size{};
+  const auto written = std::to_chars(size.data(), size.data() + size.size(), piece.size(), 16);
+  std::string out(size.data(), written.ptr);
+  out += "\r\n";
+  out += piece;
+  return out += "\r\n";
+}
+
+/// The answer as it goes on the wire: whole, or with the first piece of its body. `head`: the headers alone, with the length the body
+/// would have.
+std::string wire_form(const ServerResponse& response, bool keep_alive, bool head, bool chunked) {
   const bool bodiless = response.status / 100 == 1 || response.status == 204 || response.status == 304;
   const auto reason = http::obsolete_reason(static_cast<http::status>(response.status));
   std::string out = "HTTP/1.1 " + std::to_string(response.status) + " " + std::string(reason.data(), reason.size()) + "\r\n";
   if (!bodiless) {
     if (!response.content_type.empty()) out += "Content-Type: " + one_line(response.content_type) + "\r\n";
-    out += "Content-Length: " + std::to_string(response.body.size()) + "\r\n";
+    if (chunked) out += "Transfer-Encoding: chunked\r\n";
+    if (!response.more) out += "Content-Length: " + std::to_string(response.body.size()) + "\r\n";
   }
   for (const auto& [name, value] : response.headers) out += one_line(name) + ": " + one_line(value) + "\r\n";
   if (!keep_alive) out += "Connection: close\r\n";
   out += "\r\n";
-  if (!bodiless && !head) out += response.body;
+  if (!bodiless && !head && !response.body.empty()) out += chunked ? chunk(response.body) : response.body;
   return out;
 }
 
@@ -199,6 +209,12 @@ void arm(const std::shared_ptr<Connection>& c, Duration time) {
     connection->expired = true;
     connection->socket.cancel(error);
   });
+}
+/// Whether the peer has hung up: nothing more can be read, and that is its end of the stream.
+bool has_hung_up(Connection& c) {
+  char ignored = 0;
+  const ssize_t n = ::recv(c.socket.native_handle(), &ignored, 1, MSG_PEEK | MSG_DONTWAIT);
+  return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 void disarm(Connection& c) {
   ++c.round;
@@ -253,6 +269,7 @@ struct HttpServer::Impl {
   }
 
   static asio::awaitable<bool> send(std::shared_ptr<Impl> self, std::shared_ptr<Connection> c, std::string text);
+  static asio::awaitable<bool> send_rest(std::shared_ptr<Impl> self, std::shared_ptr<Connection> c, ServerResponse response, bool chunked);
   static asio::awaitable<void> linger(std::shared_ptr<Connection> c);
   static asio::awaitable<void> serve(std::shared_ptr<Impl> self, std::shared_ptr<Connection> c);
   static asio::awaitable<ServerResponse> answer(std::shared_ptr<Impl> self, ServerRequest request);
@@ -265,6 +282,27 @@ asio::awaitable<bool> HttpServer::Impl::send(std::shared_ptr<Impl> self, std::sh
   const auto [error, bytes] = co_await asio::async_write(c->socket, asio::buffer(text), kToken);
   disarm(*c);
   co_return !error && !c->expired;
+}
+
+asio::awaitable<bool> HttpServer::Impl::send_rest(std::shared_ptr<Impl> self, std::shared_ptr<Connection> c, ServerResponse response,
+                                                  bool chunked) {
+  while (true) {
+    Result<std::string> piece = std::string();
+    try {
+      piece = co_await response.more();
+    } catch (const std::exception& e) {
+      piece = Error(Errc::internal, e.what());
+    }
+    if (!piece) {
+      log::warning("an answer was broken off", {{"why", piece.error().text()}});
+      co_return false;
+    }
+    const bool last = piece->empty();
+    if (last && !chunked) co_return true;
+    std::string text = chunked ? chunk(*piece) : std::move(*piece);
+    const bool sent = co_await send(self, c, std::move(text));
+    if (!sent || last) co_return sent;
+  }
 }
 
 /// Reads on for a moment before closing: a close with unread data resets the connection, and the peer would lose our refusal.
@@ -340,12 +378,15 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, std::s
     } else {
       request.peer = c->peer;
       request.remote = c->remote;
+      request.gone = [c] { return has_hung_up(*c); };
       c->answering = true;
       response = co_await answer(self, std::move(request));
     }
-    open = open && !self->stopping;
-    std::string text = wire_form(response, open, head);
-    const bool sent = co_await send(self, c, std::move(text));
+    const bool chunked = response.more && parser.takes_chunks;
+    open = open && !self->stopping && (chunked || !response.more);  // Without a length only the end of the stream ends a body.
+    std::string text = wire_form(response, open, head, chunked);
+    bool sent = co_await send(self, c, std::move(text));
+    if (sent && response.more && !head) sent = co_await send_rest(self, c, std::move(response), chunked);
     c->answering = false;
     if (!sent) co_return;
     if (refused != 0) co_await linger(c);
@@ -403,6 +444,19 @@ asio::awaitable<void> HttpServer::Impl::accept(std::shared_ptr<Impl> self, Liste
       break;
     }
   }
+}
+
+std::optional<std::vector<std::pair<std::string, std::string>>> parse_form(std::string_view text) {
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const std::string& pair : split(text, '&')) {
+    if (pair.empty()) continue;
+    const std::size_t equals = pair.find('=');
+    auto key = decoded(std::string_view(pair).substr(0, equals), true);
+    auto value = equals == pair.npos ? std::string() : decoded(std::string_view(pair).substr(equals + 1), true);
+    if (!key || !value) return std::nullopt;
+    out.emplace_back(std::move(*key), std::move(*value));
+  }
+  return out;
 }
 
 HttpServer::HttpServer(asio::any_io_executor executor, Handler handler, ServerLimits limits)

@@ -102,6 +102,77 @@ TEST_F(HttpServerTest, AHeadRequestGetsTheLengthAndNoBody) {
   EXPECT_THAT(answer, testing::EndsWith("\r\n\r\n"));
 }
 
+TEST_F(HttpServerTest, ARepeatedNameKeepsAllItsValuesInTheQueryAsItCame) {
+  start(remember());
+
+  say("GET /?match[]=a%3D1&match%5B%5D=b+c&x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+
+  ASSERT_EQ(seen_.size(), 1U);
+  const auto pairs = parse_form(seen_[0].query_text);
+  ASSERT_TRUE(pairs);
+  EXPECT_THAT(*pairs, testing::ElementsAre(testing::Pair("match[]", "a=1"), testing::Pair("match[]", "b c"), testing::Pair("x", "")));
+  EXPECT_FALSE(parse_form("a=%4")) << "a broken escape";
+}
+
+/// Gives its pieces one by one, and after them `end`.
+Handler in_pieces(std::vector<std::string> pieces, Result<std::string> end) {
+  return [pieces, end](ServerRequest) -> asio::awaitable<ServerResponse> {
+    ServerResponse response;
+    response.body = pieces.front();
+    response.more = [pieces, end, at = std::size_t{1}]() mutable -> asio::awaitable<Result<std::string>> {
+      if (at == pieces.size()) co_return end;
+      co_return pieces[at++];
+    };
+    co_return response;
+  };
+}
+
+TEST_F(HttpServerTest, AnAnswerInPiecesGoesOutAsTheyCome) {
+  start(in_pieces({"one,", "two", std::string(300, 'x')}, std::string()));
+
+  const std::string two = say("GET / HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+  const std::string old = say("GET / HTTP/1.0\r\nHost: h\r\n\r\n");
+  const std::string head = say("HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+
+  const std::string body = "4\r\none,\r\n3\r\ntwo\r\n12c\r\n" + std::string(300, 'x') + "\r\n0\r\n\r\n";
+  EXPECT_THAT(two, HasSubstr("Transfer-Encoding: chunked\r\n"));
+  EXPECT_THAT(two, testing::Not(HasSubstr("Content-Length")));
+  EXPECT_THAT(two, HasSubstr("\r\n\r\n" + body + "HTTP/1.1 200")) << "the connection is kept";
+  EXPECT_THAT(two, testing::EndsWith(body));
+  EXPECT_THAT(old, testing::EndsWith("\r\n\r\none,two" + std::string(300, 'x'))) << "HTTP/1.0 knows no chunks: the end says it";
+  EXPECT_THAT(head, testing::EndsWith("\r\n\r\n"));
+}
+
+TEST_F(HttpServerTest, AnAnswerThatCannotBeEndedIsBrokenOff) {
+  start(in_pieces({"one", "two"}, Error(Errc::io, "the rest is lost")));
+
+  EXPECT_THAT(say("GET / HTTP/1.1\r\nHost: h\r\n\r\n"), testing::EndsWith("two\r\n")) << "no last chunk: a client knows that it is a part";
+}
+
+TEST_F(HttpServerTest, AHandlerCanAskWhetherItsClientHasHungUp) {
+  bool there = false, went = false;
+  start([&](ServerRequest request) -> asio::awaitable<ServerResponse> {
+    there = !request.gone();
+    asio::steady_timer pause(context_);
+    while (!went) {
+      pause.expires_after(1ms);
+      co_await pause.async_wait(kToken);
+      went = request.gone();
+    }
+    ServerResponse response;
+    co_return response;
+  });
+  tcp::socket socket(context_);
+  socket.connect(endpoint());
+  asio::write(socket, asio::buffer(std::string("GET / HTTP/1.1\r\nHost: h\r\n\r\n")));
+  run_until(context_, [&] { return there; });
+  EXPECT_FALSE(went);
+
+  socket.close();
+
+  EXPECT_TRUE(run_until(context_, [&] { return went; }));
+}
+
 TEST_F(HttpServerTest, RefusesWhatIsTooLargeOrBroken) {
   start(remember(), {.body_bytes_max = 10, .header_bytes_max = 200});
 

@@ -125,6 +125,13 @@ void Engine::arm_due() {
   });
 }
 
+void Engine::note_epoch(const ServiceKey& service, Instant at, const std::string& release) {
+  constexpr std::size_t kRemembered = series::Limits{}.epochs_max;
+  auto& epochs = epoch_releases_[service];
+  epochs[at] = release;
+  if (epochs.size() > kRemembered) epochs.erase(epochs.begin());
+}
+
 void Engine::on_due() {
   const Instant now = clock_.now();
   notice_gap(now);
@@ -356,6 +363,7 @@ asio::awaitable<Result<>> Engine::reload(config::Settings settings, rules::Group
   for (const auto& [key, service] : gone) {
     service->stop();
     judge_.remove_service(key);
+    epoch_releases_.erase(key);
     services_.erase(key);
   }
   know_dependents();

@@ -114,6 +114,10 @@ class Engine {
   };
   std::vector<ServiceNumbers> numbers() const;
   const rules::Judge& judge() const { return judge_; }
+  /// Engine time: what every instant in the store and the rules is of.
+  Instant now() const { return clock_.now(); }
+  /// The release of each epoch begun since the start, by its beginning; of each service the newest 16.
+  const std::map<ServiceKey, std::map<Instant, std::string>>& epoch_releases() const { return epoch_releases_; }
   const notify::OutboxCounters& outbox_counters() const { return outbox_->counters(); }
   const record::History& history() const { return *history_; }
   record::History& history() { return *history_; }
@@ -128,6 +132,7 @@ class Engine {
   friend class Service;
   void on_batch(Batch batch);                // from every check
   void deliver(const Judgement& judgement);  // to the incidents concerned
+  void note_epoch(const ServiceKey& service, Instant at, const std::string& release);
   void on_due();
   void arm_due();
   void notice_gap(Instant now);
@@ -154,6 +159,7 @@ class Engine {
   std::unique_ptr<notify::Outbox> outbox_;
   rules::Judge judge_;
   rules::Groups groups_;
+  std::map<ServiceKey, std::map<Instant, std::string>> epoch_releases_;
   std::map<ServiceKey, std::shared_ptr<Service>> services_;
   std::map<std::string, std::vector<ServiceKey>> dependents_;  ///< by "name/environment" of what they depend on
   boost::asio::steady_timer due_timer_;

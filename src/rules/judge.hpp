@@ -2,6 +2,7 @@
 // Flow: checks -> [judge: series -> promql -> rules] -> incident. Pure: no I/O, no clock; not thread-safe.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +21,8 @@ namespace rollbackd::rules {
 struct ActiveAlert {
   AlertChange alert;
   bool blind = false;
+  Instant active_at;                    ///< when the breach began, whatever the phase since
+  std::optional<Instant> absent_since;  ///< when the breach ended, while `keep_firing_for` keeps it firing
 };
 /// One rule's standing on one service, for the API and `explain`.
 struct RuleStatus {
@@ -75,7 +78,8 @@ class Judge {
 
   std::vector<ActiveAlert> alerts() const;                          ///< pending and firing ones
   std::vector<RuleStatus> status(const ServiceKey& service) const;  ///< of every rule that concerns it
-  std::vector<RuleReport> report() const;                           ///< of every rule, in file order
+  /// Of the rules from place `first` on in file order, at most `count`: all, or a slice a turn. A reload between slices moves the places.
+  std::vector<RuleReport> report(std::size_t first = 0, std::size_t count = static_cast<std::size_t>(-1)) const;
   /// What an expression asked from outside reads: all series, with the liveness of recorded metrics. Valid while nothing changes: an
   /// evaluation that is spread over several turns takes one for each instant.
   std::unique_ptr<promql::Querier> querier() const;

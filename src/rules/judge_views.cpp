@@ -2,13 +2,21 @@
 #include "rules/judge_impl.hpp"
 
 namespace rollbackd::rules {
+namespace {
+
+ActiveAlert shown(const CompiledRule& rule, const Cell& cell, const ServiceKey& service, const Labels& labels, const Alert& alert) {
+  const AlertState& state = alert.state;
+  return {describe(rule, cell, service, labels, alert), state.blind_since.has_value(), state.active_at, state.absent_since};
+}
+
+}  // namespace
 
 std::vector<ActiveAlert> Judge::alerts() const {
   const Impl& j = *impl_;
   std::vector<ActiveAlert> out;
   const auto add = [&](const ServiceKey& service, const Cell& cell) {
     for (const auto& [labels, alert] : cell.alerts) {
-      out.push_back({describe((*j.rules)[cell.rule], cell, service, labels, alert), alert.state.blind_since.has_value()});
+      out.push_back(shown((*j.rules)[cell.rule], cell, service, labels, alert));
     }
   };
   for (const auto& [key, service] : j.services)
@@ -36,10 +44,12 @@ std::vector<RuleStatus> Judge::status(const ServiceKey& key) const {
   return out;
 }
 
-std::vector<RuleReport> Judge::report() const {
+std::vector<RuleReport> Judge::report(std::size_t first, std::size_t count) const {
   const Impl& j = *impl_;
   std::vector<RuleReport> out;
-  for (RuleId id = 0; id < j.rules->rules().size(); ++id) {
+  const std::size_t size = j.rules->rules().size();
+  for (std::size_t place = first; place < size && out.size() < count; ++place) {
+    const auto id = static_cast<RuleId>(place);
     const CompiledRule& rule = (*j.rules)[id];
     RuleReport made;
     made.group = rule.group;
@@ -48,7 +58,7 @@ std::vector<RuleReport> Judge::report() const {
     if (rule.timed && proves_local(*rule.rule->expr, &made.why_on_interval)) made.why_on_interval = "its group has a query_offset";
     const auto add = [&](const ServiceKey& service, const Cell& cell) {
       for (const auto& [labels, alert] : cell.alerts) {
-        made.alerts.push_back({describe(rule, cell, service, labels, alert), alert.state.blind_since.has_value()});
+        made.alerts.push_back(shown(rule, cell, service, labels, alert));
       }
     };
     for (const auto& [key, cell] : j.timed_cells[id]) add(key, cell);

@@ -1,7 +1,7 @@
+#include "rules/locality.hpp"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "rules/groups.hpp"
 
 namespace rollbackd::rules {
 namespace {
@@ -31,6 +31,21 @@ TEST(Locality, ExpressionsThatKeepTheServiceAreLocal) {
            "time() - timestamp(x) > 60",
            "-x offset 5m",
            "count_values without (pod) (\"version\", x)",
+           "quantile by (environment, service) (0.9, x)",
+           "sum without () (x)",
+           "a * on (service, environment) group_left (version) b",
+           "a * ignoring (code) group_right (service) b",
+           "a unless on (environment, service, job) b or c",
+           "x{service=\"other\"} > 5",
+           "x{environment!=\"test\"} > 5",
+           "label_join(x, \"dst\", \"-\", \"service\", \"__name__\")",
+           "label_replace(x, \"dst\", \"$1\", \"__name__\", \"(.*)\")",
+           "sort_desc(x)",
+           "x > time() - 5 * pi()",
+           "x > (1 < bool 2)",
+           "x @ start() - x @ end() offset 5m",
+           "hour(x) > 8",
+           "clamp_max(rate(x[5m]), 3)",
        })
     EXPECT_TRUE(local(text)) << text;
 }
@@ -58,6 +73,17 @@ TEST(Locality, ExpressionsThatMixServicesOrLoseThemAreNot) {
            "max_over_time(sum(x)[5m:1m])",
            "1 + 1",
            "time()",
+           "1 < bool 2",
+           "topk by (service) (3, x)",
+           "topk by (service, environment) (scalar(y), x)",
+           "sum by (service, environment) (sum without (service) (x))",
+           "label_replace(x, (\"service\"), \"$1\", \"job\", \"(.*)\")",
+           "count_values without (pod) ((\"environment\"), x)",
+           "a unless on (service) b",
+           "a or on () b",
+           "absent(x{service=\"shop\", environment=\"prod\"})",
+           "absent_over_time(x[5m:1m])",
+           "minute() > 5",
        })
     EXPECT_FALSE(local(text)) << text;
 }
@@ -68,6 +94,43 @@ TEST(Locality, TheFirstConstructThatSpansIsNamed) {
   EXPECT_FALSE(local("a / sum(b)", &why));
 
   EXPECT_EQ(why, "sum does not keep the labels service and environment");
+}
+
+Groups groups_of(const std::string& yaml, const std::optional<ServiceKey>& only = {}) {
+  std::vector<config::Problem> problems;
+  return parse_groups(yaml, "rules.yml", only, problems);
+}
+
+TEST(Locality, ARuleRunsOnTheIntervalForItsGroupsSakeToo) {
+  const auto why = [](const std::string& group, const std::string& rule, const std::optional<ServiceKey>& only = {}) {
+    const Groups groups = groups_of("groups: [{name: g, " + group + " rules: [{alert: A, expr: x > 5" + rule + "}]}]", only);
+    return why_on_interval(groups.at(0), groups.at(0).rules.at(0));
+  };
+
+  EXPECT_EQ(why("", ""), "");
+  EXPECT_EQ(why("query_offset: 1m,", ""), "its group has a query_offset, so that its newest samples are not yet in sight");
+  EXPECT_EQ(why("limit: 3,", ""), "its group has a limit, which counts over all services");
+  EXPECT_EQ(why("limit: 3,", "", ServiceKey{"shop", "prod"}), "") << "there the service is all there is";
+  EXPECT_EQ(why("", ", labels: {service: other}"), "its own labels say whose its results are");
+  EXPECT_EQ(why("labels: {environment: test},", ""), "its own labels say whose its results are");
+}
+
+TEST(Locality, WhatCannotCarryTheLabelsBelongsToNobody) {
+  const auto may = [](const std::string& expr, const std::string& labels = "{}") {
+    const Groups groups = groups_of("groups: [{name: g, rules: [{alert: A, expr: '" + expr + "', labels: " + labels + "}]}]");
+    return may_belong_to_a_service(groups.at(0), groups.at(0).rules.at(0));
+  };
+
+  for (const char* text : {"x", "sum by (service, environment) (x)", "topk(3, x)", "x > on () group_left () max(y)", "sum(x) or x",
+                           "x and on () y", "label_replace(sum by (service) (x), \"environment\", \"prod\", \"\", \"\")",
+                           "sum by (pod) (x) * on (pod) group_left (service, environment) y", "-x", "absent(x)"})
+    EXPECT_TRUE(may(text)) << text;
+  for (const char* text : {"sum(x)", "sum by (service) (x)", "sum without (environment) (x)", "vector(1)", "1", "time()", "hour() > 8",
+                           "sum(x) unless y", "x + on (pod) y", "x + ignoring (service) y", "max_over_time(sum(x)[5m:1m])",
+                           "sum by (pod) (x) * on (pod) group_left (service) y", "absent(sum(x))", "scalar(x) > bool 2"})
+    EXPECT_FALSE(may(text)) << text;
+  EXPECT_TRUE(may("sum(x)", "{service: shop, environment: prod}"));
+  EXPECT_FALSE(may("sum(x)", "{service: shop}"));
 }
 
 }  // namespace

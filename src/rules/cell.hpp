@@ -30,7 +30,6 @@ struct Cell {
   Verdict verdict = Verdict::blind;
   bool fed = false;
   bool reported = false;  ///< false until its first verdict was told
-  bool touched = false;   ///< runs in the pass that is under way
   std::string detail;
   std::map<Labels, Alert> alerts;
   std::vector<Labels> recorded;     ///< series that its last known result made; one that is missing next time gets a staleness marker

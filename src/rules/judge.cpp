@@ -30,6 +30,7 @@ void Judge::set_rules(Groups groups, Instant now) {
   Impl::Kept kept;
   for (RuleId id = 0; id < count; ++id) kept.ids.emplace((*j.rules)[id].key, id);
   j.rule_alerts.assign(count, 0);
+  j.find_readers();
 
   auto old_timed = std::exchange(j.timed_cells, std::vector<std::map<ServiceKey, Cell>>(count));
   for (RuleId id = 0; id < old_timed.size(); ++id) {
@@ -147,25 +148,32 @@ Judgement Judge::on_batch(const Batch& batch) {
   ServiceState* service = j.find(batch.service);
   if (service == nullptr) return out;
   ++j.counters.batches;
-  const std::vector<const Labels*> committed = j.store.commit(batch);
+  const std::span<series::Series* const> committed = j.store.commit(batch);
   const auto source =
       std::find_if(service->sources.begin(), service->sources.end(), [&](const Source& s) { return s.check == batch.check; });
   const bool any = source != service->sources.end() && source->metrics.empty();  // Which rules it feeds shows only as it delivers.
   const auto concerned = [&](const Cell& cell) { return any || names(cell.checks, batch.check); };
   if (!batch.unobserved.empty()) {
-    for (Cell& cell : service->cells) cell.touched |= cell.fed && cell.verdict != Verdict::blind && concerned(cell);
+    for (const Cell& cell : service->cells)
+      if (cell.fed && cell.verdict != Verdict::blind && concerned(cell)) service->touch(cell);
   }
   const std::optional<Instant> epoch = j.store.epoch_start(batch.service, batch.at);
   const bool late = epoch && batch.began < *epoch;
   if (late && batch.unobserved.empty()) return out;
 
   if (!late) {
-    for (const Labels* labels : committed) j.touch_readers(*labels, *service, std::nullopt, batch.at);
-    for (Cell& cell : service->cells) {
-      if (cell.verdict == Verdict::blind && concerned(cell)) cell.touched = true;  // Its source may be back.
+    for (const series::Series* series : committed) {
+      ServiceState* owner = j.owner(*series, *service);
+      if (owner == nullptr) continue;
+      j.touch_readers(*series, *owner, nullptr, batch.at);
+      if (owner != service) j.waiting.insert(owner->id);
+    }
+    for (SlotSet::Slot slot = service->blind.next(0); slot != SlotSet::kNone; slot = service->blind.next(std::size_t{slot} + 1)) {
+      if (concerned(service->cells[slot])) service->touched.insert(slot);  // Its source may be back.
     }
   }
   j.pass(*service, batch.at, out);
+  j.pass_waiting(batch.at, out);
   return out;
 }
 
@@ -187,8 +195,10 @@ Judgement Judge::on_due(Instant now) {
   for (const Schedule::Id id : j.service_schedule.take_due(now)) {
     ServiceState& service = *j.by_id[id];
     const bool stale = service.stale_at && *service.stale_at <= now;
-    for (Cell& cell : service.cells) {
-      if ((cell.due && *cell.due <= now) || (stale && cell.verdict != Verdict::blind && cell.fed)) cell.touched = true;
+    for (const SlotSet::Slot slot : service.due.take_due(now)) service.touched.insert(slot);
+    for (const Cell& cell : service.cells) {
+      if (!stale) break;
+      if (cell.verdict != Verdict::blind && cell.fed) service.touch(cell);
     }
     j.waiting.insert(id);
   }

@@ -15,6 +15,7 @@
 #include "rules/judge.hpp"
 #include "rules/rule_set.hpp"
 #include "rules/schedule.hpp"
+#include "rules/slot_set.hpp"
 #include "rules/window.hpp"
 
 namespace rollbackd::rules {
@@ -31,22 +32,31 @@ inline bool names(const std::vector<std::string>& list, std::string_view text) {
   return std::find(list.begin(), list.end(), text) != list.end();
 }
 
-/// One declared service with its cells of all rules that run for it alone, in file order.
+/// One declared service with its cells of all rules that run for it alone: top-level files' rules first, then its own, in file order.
 struct ServiceState {
   ServiceKey key;
   Schedule::Id id = 0;
   std::vector<Source> sources;
-  std::vector<Cell> cells;
+  std::vector<Cell> cells;          ///< by CompiledRule::slot
+  const RuleSet* rules = nullptr;   ///< those that the cells are of
+  SlotSet touched;                  ///< cells that run in the pass under way, or the next
+  SlotSet blind;                    ///< cells whose verdict is blind: their source may be back with any batch
+  Schedule due;                     ///< of cells, by slot: when they run again without a sample
   std::optional<Instant> stale_at;  ///< slot in which the next source falls silent
 
   Cell* cell(RuleId rule) {
-    const auto at = std::lower_bound(cells.begin(), cells.end(), rule, [](const Cell& c, RuleId wanted) { return c.rule < wanted; });
-    return at != cells.end() && at->rule == rule ? &*at : nullptr;
+    const std::uint32_t slot = (*rules)[rule].slot;
+    return slot < cells.size() && cells[slot].rule == rule ? &cells[slot] : nullptr;
   }
+  SlotSet::Slot slot_of(const Cell& cell) const { return static_cast<SlotSet::Slot>(&cell - cells.data()); }
+  void touch(const Cell& cell) { touched.insert(slot_of(cell)); }
 };
 
-struct Judge::Impl {
-  explicit Impl(series::Limits limits) : store(limits) {}
+struct Judge::Impl : series::Watcher {
+  explicit Impl(series::Limits limits) : store(limits) { store.watch(this); }
+  ~Impl() override { store.watch(nullptr); }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
   series::Store store;
   JudgeCounters counters;
@@ -71,6 +81,12 @@ struct Judge::Impl {
     return at == services.end() ? nullptr : at->second.get();
   }
 
+  /// The declared service that `series` belongs to, most likely `guess`.
+  ServiceState* owner(const series::Series& series, ServiceState& guess) const {
+    const ServiceKey& key = series::owner_of(series);
+    return key == guess.key ? &guess : find(key);
+  }
+
   Judgement take_untold() {
     untold_at.reset();
     return std::exchange(untold, {});
@@ -81,21 +97,30 @@ struct Judge::Impl {
 
   // --- What touches what ---
 
-  void touch_readers(const Labels& series, ServiceState& of, std::optional<RuleId> running, Instant now) {
-    rules->for_each_reader(series, [&](RuleId reader) {
-      Cell* cell = of.cell(reader);
-      if (cell == nullptr) return;
-      if (running && reader <= *running) {
+  void created(series::Series& series) override { series.readers = rules->readers_of(series.labels); }
+  void dropped(series::Series&) override {}
+  /// Finds the readers of all series anew: after a reload.
+  void find_readers() {
+    for (series::Series* series : store.series()) created(*series);
+  }
+
+  /// @param running  the cell whose result the series is, in the same service
+  void touch_readers(const series::Series& series, ServiceState& of, const Cell* running, Instant now) {
+    for (const series::Reader& reader : series.readers) {
+      Cell* cell = of.cell(reader.rule);
+      if (cell == nullptr) continue;
+      if (running != nullptr && cell <= running) {
         // It stands before the rule that recorded this, so it has had its turn: it sees the value one interval later, as in Prometheus.
-        cell->due = earlier(cell->due, slot_after(now + (*rules)[reader].group->interval, now));
+        cell->due = earlier(cell->due, slot_after(now + (*rules)[reader.rule].group->interval, now));
+        of.due.set(of.slot_of(*cell), cell->due);
       } else {
-        cell->touched = true;
+        of.touch(*cell);
       }
-    });
+    }
   }
 
   void touch_all(ServiceState& service) {
-    for (Cell& cell : service.cells) cell.touched = true;
+    for (const Cell& cell : service.cells) service.touch(cell);
   }
 
   // --- Evaluating ---
@@ -113,9 +138,13 @@ struct Judge::Impl {
   void record(RuleId id, Cell& cell, const ServiceKey& service, Finding& finding, Instant now);
 
   void pass(ServiceState& service, Instant now, Judgement& out) {
-    for (Cell& cell : service.cells) {
-      if (!std::exchange(cell.touched, false)) continue;
+    // Cells may be touched meanwhile, but only behind the one that runs.
+    for (SlotSet::Slot slot = service.touched.next(0); slot != SlotSet::kNone; slot = service.touched.next(std::size_t{slot} + 1)) {
+      service.touched.erase(slot);
+      Cell& cell = service.cells[slot];
       run_local(service, cell, now, out);
+      service.blind.set(slot, cell.verdict == Verdict::blind);
+      service.due.set(slot, cell.due);
     }
     waiting.erase(service.id);
     reschedule(service, now);
@@ -128,9 +157,7 @@ struct Judge::Impl {
   void reschedule(ServiceState& service, Instant now) {
     service.stale_at = store.next_staleness(service.key, now);
     if (service.stale_at) service.stale_at = slot_after(*service.stale_at, now);
-    std::optional<Instant> due = service.stale_at;
-    for (const Cell& cell : service.cells) due = earlier(due, cell.due);
-    service_schedule.set(service.id, due);
+    service_schedule.set(service.id, earlier(service.stale_at, service.due.next()));
   }
 
   // --- Cells ---
@@ -172,13 +199,16 @@ struct Judge::Impl {
   bool concerns(const CompiledRule& rule, const ServiceKey& service) const { return !rule.group->only || *rule.group->only == service; }
 
   void make_cells(ServiceState& service) {
+    service.rules = rules.get();
     service.cells.clear();
-    for (RuleId id = 0; id < rules->rules().size(); ++id) {
-      const CompiledRule& rule = (*rules)[id];
-      if (rule.timed || !concerns(rule, service.key)) continue;
+    for (const RuleId id : rules->cells_of(service.key)) {
       service.cells.emplace_back();
       service.cells.back().rule = id;
     }
+    service.touched.resize(service.cells.size());
+    service.blind.resize(service.cells.size());
+    for (SlotSet::Slot slot = 0; slot < service.cells.size(); ++slot) service.blind.insert(slot);
+    service.due = Schedule();
   }
 
   /// Rules on an interval are blind on a service until they first ran for it.

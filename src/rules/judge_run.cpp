@@ -58,11 +58,12 @@ void Judge::Impl::record(RuleId id, Cell& cell, const ServiceKey& service, Findi
     return;
   }
   const auto write = [&](const Labels& labels, double value) {
-    store.append(labels, {now - rule.group->query_offset, value});
+    const series::Series* written = store.append(labels, {now - rule.group->query_offset, value});
+    if (written == nullptr) return;  // A bound refused it; nobody has anything new to read.
     // A rule that writes into another service's series is read there when that service's own rules next run: no pass causes another.
-    ServiceState* owner = find(rule.timed ? service_of(labels) : service);
+    ServiceState* owner = find(series::owner_of(*written));
     if (owner == nullptr) return;
-    touch_readers(labels, *owner, rule.timed ? std::nullopt : std::optional(id), now);
+    touch_readers(*written, *owner, owner->key == service && !rule.timed ? &cell : nullptr, now);
     if (rule.timed) waiting.insert(owner->id);
   };
   for (const Labels& before : cell.recorded) {

@@ -41,15 +41,22 @@ RuleSet::RuleSet(Groups groups) : groups_(std::move(groups)) {
       made.key += '\n' + std::to_string(seen[made.key]++);
       made.selectors = promql::selectors(*rule.expr);
       const auto id = static_cast<RuleId>(rules_.size());
-      for (const promql::Expr* selector : made.selectors) {
-        if (made.timed) break;
-        const std::string_view metric = metric_of(selector->matchers);
-        (metric.empty() ? readers_of_any_ : readers_[std::string(metric)]).push_back({id, selector});
-      }
+      for (std::uint32_t n = 0; n < made.selectors.size() && !made.timed; ++n) index_.add({id, n}, made.selectors[n]);
+      if (!made.timed) (group.only ? own_[*group.only] : everywhere_).push_back(id);
       if (!rule.alerting) recorders_[rule.name].push_back(id);
       rules_.push_back(std::move(made));
     }
   }
+  for (std::uint32_t slot = 0; slot < everywhere_.size(); ++slot) rules_[everywhere_[slot]].slot = slot;
+  for (const auto& [service, ids] : own_) {
+    for (std::size_t n = 0; n < ids.size(); ++n) rules_[ids[n]].slot = static_cast<std::uint32_t>(everywhere_.size() + n);
+  }
+}
+
+std::vector<RuleId> RuleSet::cells_of(const ServiceKey& service) const {
+  std::vector<RuleId> out = everywhere_;
+  if (const auto own = own_.find(service); own != own_.end()) out.insert(out.end(), own->second.begin(), own->second.end());
+  return out;
 }
 
 const std::vector<RuleId>* RuleSet::recorders(std::string_view metric) const {

@@ -1,7 +1,8 @@
-// The loaded rules, made ready: which metric names touch which rules, and what every evaluation of one needs.
+// The loaded rules, made ready: which series touch which rules, and what every evaluation of one needs.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "rules/groups.hpp"
+#include "rules/selector_index.hpp"
 
 namespace rollbackd::rules {
 
@@ -19,10 +21,11 @@ struct CompiledRule {
   const Group* group = nullptr;
   const Rule* rule = nullptr;
   std::uint32_t group_id = 0;
-  bool timed = false;     ///< runs on its group's interval: it spans services, or its group has a query_offset
-  bool subquery = false;  ///< its windows cannot be read off its selectors alone
-  Labels labels;          ///< the group's and the rule's own, templates unexpanded
-  std::string key;        ///< what makes it the same rule after a reload
+  std::uint32_t slot = 0;  ///< its cell's place among the cells of any service that it concerns; not of a timed one
+  bool timed = false;      ///< runs on its group's interval: it spans services, or its group has a query_offset
+  bool subquery = false;   ///< its windows cannot be read off its selectors alone
+  Labels labels;           ///< the group's and the rule's own, templates unexpanded
+  std::string key;         ///< what makes it the same rule after a reload
   std::vector<const promql::Expr*> selectors;
 };
 
@@ -39,12 +42,10 @@ class RuleSet {
   /// Rules that record `metric`; nothing when none does.
   const std::vector<RuleId>* recorders(std::string_view metric) const;
 
-  /// Calls `touched(id)` for each rule with a selector that matches the series; a rule may be named twice.
-  template <class F>
-  void for_each_reader(const Labels& series, F&& touched) const {
-    if (const auto named = readers_.find(series.name()); named != readers_.end()) touch(named->second, series, touched);
-    touch(readers_of_any_, series, touched);
-  }
+  /// Rules that run for one service alone and concern it: those of all services, then its own; by `CompiledRule::slot`.
+  std::vector<RuleId> cells_of(const ServiceKey& service) const;
+  /// The selectors of rules that run for one service alone that match the series, in order of their rules.
+  std::vector<series::Reader> readers_of(const Labels& labels) const { return index_.readers_of(labels); }
 
  private:
   struct TextHash {
@@ -53,24 +54,11 @@ class RuleSet {
   };
   template <class T>
   using ByName = std::unordered_map<std::string, T, TextHash, std::equal_to<>>;
-  struct Use {
-    RuleId rule = 0;
-    const promql::Expr* selector = nullptr;
-  };
-
-  template <class F>
-  static void touch(const std::vector<Use>& uses, const Labels& series, F& touched) {
-    for (const Use& use : uses) {
-      bool matches = true;
-      for (const series::Matcher& m : use.selector->matchers) matches = matches && m.matches(series);
-      if (matches) touched(use.rule);
-    }
-  }
-
   Groups groups_;
   std::vector<CompiledRule> rules_;
-  ByName<std::vector<Use>> readers_;
-  std::vector<Use> readers_of_any_;  ///< selectors without an equality on __name__
+  std::vector<RuleId> everywhere_;                 ///< cells that every service has
+  std::map<ServiceKey, std::vector<RuleId>> own_;  ///< of a service's own files
+  SelectorIndex index_;
   ByName<std::vector<RuleId>> recorders_;
 };
 

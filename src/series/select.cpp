@@ -14,12 +14,18 @@ bool matches_all(std::span<const Matcher> matchers, const Labels& labels) {
 
 /// The points of `s` in (`from_exclusive`, `to`], none from before the epoch in force at `to`.
 std::span<const Point> window(const Series& s, Instant from_exclusive, Instant to) {
-  Instant from = from_exclusive + Duration{1};
-  if (const auto epoch = s.service->epoch_at(to)) from = std::max(from, *epoch);
-  return s.points.within(from, to);
+  return s.points.within(window_begin(s, from_exclusive, to), to);
 }
 
 }  // namespace
+
+Instant window_begin(const Series& s, Instant from_exclusive, Instant to) {
+  const Instant from = from_exclusive + Duration{1};
+  const auto epoch = s.service->epoch_at(to);
+  return epoch ? std::max(from, *epoch) : from;
+}
+
+const ServiceKey& owner_of(const Series& s) { return s.service->key; }
 
 const SeriesList* Store::Impl::candidates(std::span<const Matcher> matchers, const ServiceKey* scope) const {
   const std::string* name = wanted(matchers, kNameLabel);
@@ -73,6 +79,13 @@ std::vector<Selected> Store::dump(std::size_t first, std::size_t count) const {
     out.push_back({&s.labels, s.points.within(kEver, kNever)});
   }
   return out;
+}
+
+std::span<Series* const> Store::series(const ServiceKey* scope) const {
+  if (scope == nullptr) return impl_->all;
+  const Service* one = impl_->find_service(*scope);
+  if (one == nullptr) return {};
+  return one->series;
 }
 
 std::map<ServiceKey, std::vector<Instant>> Store::epochs() const {

@@ -9,7 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "series/ring.hpp"
+#include "series/series.hpp"
 #include "series/store.hpp"
 
 namespace rollbackd::series {
@@ -17,16 +17,6 @@ namespace rollbackd::series {
 inline constexpr std::string_view kServiceLabel = "service";
 inline constexpr std::string_view kEnvironmentLabel = "environment";
 inline constexpr std::string_view kCheckLabel = "check";
-
-struct Service;
-
-struct Series {
-  Labels labels;
-  Ring points;
-  bool counter = false;
-  Service* service = nullptr;
-  std::uint64_t delivery = 0;  ///< number of the whole delivery that last brought it, of sources whose missing series end
-};
 
 struct SourceState {
   Source source;
@@ -97,6 +87,8 @@ struct Store::Impl {
 
   Limits limits;
   Counters counters;
+  Watcher* watcher = nullptr;
+  SeriesList committed;  ///< what `commit` gave last
   Instant newest{std::numeric_limits<std::int64_t>::min()};
   std::unordered_map<Labels, std::unique_ptr<Series>, LabelsHash> series;
   SeriesList all;  ///< in order of creation
@@ -120,10 +112,11 @@ struct Store::Impl {
   /// @param touched  a guess at the series; then the series, even where the sample was not new
   bool commit_sample(const Sample& sample, const Service& of, const SourceState* source, Instant at, Series** touched);
   /// Ends what the delivery before brought and this one did not, as Prometheus does with a target's series.
-  void end_missing(SourceState& source, SeriesList now_brought, Instant at, std::vector<const Labels*>& touched);
+  void end_missing(SourceState& source, SeriesList now_brought, Instant at);
   void drop(Series* s);
   void sweep();
-  Instant oldest_kept() const;
+  /// What is `length` before the newest sample.
+  Instant oldest_kept(Duration length) const;
 
   /// The shortest list of series that holds all that can match, and the service they are limited to, if any.
   const SeriesList* candidates(std::span<const Matcher> matchers, const ServiceKey* scope) const;

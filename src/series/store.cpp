@@ -60,17 +60,19 @@ Series* Store::Impl::series_for(const Labels& labels, const ServiceKey& owner, b
   by_name[std::string(labels.name())].push_back(s);
   s->service->series.push_back(s);
   s->service->by_name[std::string(labels.name())].push_back(s);
+  s->keep = limits.retention;
+  if (watcher != nullptr) watcher->created(*s);
   return s;
 }
 
-Instant Store::Impl::oldest_kept() const {
+Instant Store::Impl::oldest_kept(Duration length) const {
   constexpr auto least = std::numeric_limits<std::int64_t>::min();
   std::int64_t t = 0;
-  return __builtin_sub_overflow(newest.ns(), limits.retention.count(), &t) ? Instant(least) : Instant(t);
+  return __builtin_sub_overflow(newest.ns(), length.count(), &t) ? Instant(least) : Instant(t);
 }
 
 void Store::Impl::trim(Series& s) {
-  s.points.drop_before(oldest_kept());
+  s.points.drop_before(oldest_kept(s.keep));
   while (s.points.size() > limits.points_per_series_max) {
     s.points.pop_front();
     ++counters.points_dropped;
@@ -141,6 +143,7 @@ bool Store::Impl::commit_sample(const Sample& sample, const Service& of, const S
 }
 
 void Store::Impl::drop(Series* s) {
+  if (watcher != nullptr) watcher->dropped(*s);
   erase_from(by_name, s);
   erase_from(all, s);
   erase_from(s->service->series, s);
@@ -152,7 +155,7 @@ void Store::Impl::drop(Series* s) {
 
 // A few series at each change, so that no commit pays for all that have ended.
 void Store::Impl::sweep() {
-  const Instant oldest = oldest_kept();
+  const Instant oldest = oldest_kept(limits.retention);
   for (std::size_t n = 0; n < kSweepPerChange && !all.empty(); ++n) {
     if (sweep_at >= all.size()) sweep_at = 0;
     Series* s = all[sweep_at];
@@ -175,18 +178,19 @@ void Store::remove_service(const ServiceKey& service) {
   impl_->services.erase(at);
 }
 
-void Store::Impl::end_missing(SourceState& source, SeriesList now_brought, Instant at, std::vector<const Labels*>& touched) {
+void Store::Impl::end_missing(SourceState& source, SeriesList now_brought, Instant at) {
   ++deliveries;
   for (Series* s : now_brought) s->delivery = deliveries;
   for (Series* s : source.brought) {
-    if (s->delivery != deliveries && push(*s, {at, stale_nan()})) touched.push_back(&s->labels);
+    if (s->delivery != deliveries && push(*s, {at, stale_nan()})) committed.push_back(s);
   }
   source.brought = std::move(now_brought);
 }
 
-std::vector<const Labels*> Store::commit(const Batch& batch) {
-  std::vector<const Labels*> touched;
+std::span<Series* const> Store::commit(const Batch& batch) {
   Impl& store = *impl_;
+  SeriesList& touched = store.committed;
+  touched.clear();
   const bool whole = batch.unobserved.empty();
   store.newest = std::max(store.newest, batch.at);
   store.sweep();
@@ -199,7 +203,6 @@ std::vector<const Labels*> Store::commit(const Batch& batch) {
   if (late) at = *left_behind - kJustBefore;
 
   SeriesList brought;
-  touched.reserve(batch.samples.size());
   if (source != nullptr && !source->source.always.empty()) brought.reserve(batch.samples.size());
   bool spoke = false;
   for (std::size_t i = 0; i < batch.samples.size(); ++i) {
@@ -209,7 +212,7 @@ std::vector<const Labels*> Store::commit(const Batch& batch) {
     // A target says the same in the same order each time, and comparing is cheaper than finding.
     Series* s = source != nullptr && i < source->brought.size() ? source->brought[i] : nullptr;
     const bool got_one = store.commit_sample(sample, service, source, at, &s);
-    if (got_one) touched.push_back(&s->labels);
+    if (got_one) touched.push_back(s);
     if (s != nullptr && s->service == &service && brought.capacity() > 0) brought.push_back(s);
   }
   if (source == nullptr) return touched;
@@ -219,17 +222,17 @@ std::vector<const Labels*> Store::commit(const Batch& batch) {
     source->delivered = std::max(source->delivered.value_or(batch.at), batch.at);
     source->spoke = std::max(source->spoke.value_or(batch.at), batch.at);
     source->trouble.clear();
-    if (!source->source.always.empty()) store.end_missing(*source, std::move(brought), at, touched);
+    if (!source->source.always.empty()) store.end_missing(*source, std::move(brought), at);
   }
   return touched;
 }
 
-void Store::append(const Labels& labels, Point point) {
+Series* Store::append(const Labels& labels, Point point) {
   impl_->sweep();
   const ServiceKey owner{std::string(labels.get(kServiceLabel)), std::string(labels.get(kEnvironmentLabel))};
   bool is_new = false;
   Series* s = impl_->series_for(labels, owner, is_new);
-  if (s != nullptr) impl_->push(*s, point);
+  return s != nullptr && impl_->push(*s, point) ? s : nullptr;
 }
 
 void Store::begin_epoch(const ServiceKey& key, Instant at) {
@@ -263,6 +266,8 @@ std::optional<Instant> Store::epoch_start(const ServiceKey& service, Instant at)
   const Service* s = impl_->find_service(service);
   return s == nullptr ? std::nullopt : s->epoch_at(at);
 }
+
+void Store::watch(Watcher* watcher) { impl_->watcher = watcher; }
 
 std::size_t Store::series_count() const { return impl_->series.size(); }
 const Counters& Store::counters() const { return impl_->counters; }

@@ -71,6 +71,18 @@ struct Liveness {
   std::string blind_reason;  ///< "check health of shop-api/prod has delivered nothing for 7s", for people
 };
 
+struct Series;
+
+/// Told of series as they come and go, so that who reads one is found once and not for every sample.
+class Watcher {
+ public:
+  virtual ~Watcher() = default;
+  /// Before its first point. May fill `Series::readers` and shorten `Series::keep`.
+  virtual void created(Series& series) = 0;
+  /// Its last moment: nothing may keep its address.
+  virtual void dropped(Series& series) = 0;
+};
+
 /// The store. Not thread-safe: it belongs to the reactor's thread.
 /// With no epoch begun and no source registered it answers exactly what Prometheus's storage would.
 class Store {
@@ -92,11 +104,12 @@ class Store {
   /// What the whole delivery before brought and this one does not ends here, for a source with `Source::always`.
   /// A sample not newer than its series' last one is dropped and counted.
   /// @return the series that got a sample or ended, for finding the rules that it touches; valid until the store next changes
-  std::vector<const Labels*> commit(const Batch& batch);
+  std::span<Series* const> commit(const Batch& batch);
 
   /// Appends one point to one series outside any check: recorded values, conformance tests. NaN with the staleness bit pattern ends a
   /// series.
-  void append(const Labels& labels, Point point);
+  /// @return the series; nullptr when a bound refused it, or the point was not newer than its last one
+  Series* append(const Labels& labels, Point point);
 
   /// Begins an epoch of `service` at `at`: selectors whose reference instant is at or after it see nothing older.
   /// Counters of ours (Sample::counter) begin it with their present value; every source must deliver again before it is live.
@@ -128,6 +141,11 @@ class Store {
   std::vector<Selected> dump(std::size_t first, std::size_t count) const;
   /// The starts of each service's remembered epochs, oldest first.
   std::map<ServiceKey, std::vector<Instant>> epochs() const;
+
+  /// Who is told of series from here on; nullptr: nobody. It is told nothing of those that are there already.
+  void watch(Watcher* watcher);
+  /// All series in order of their creation, or those of one service; valid until the store next changes.
+  std::span<Series* const> series(const ServiceKey* scope = nullptr) const;
 
   std::size_t series_count() const;
   const Counters& counters() const;

@@ -1,3 +1,4 @@
+#include "series/series.hpp"
 #include "series/store.hpp"
 
 #include <gmock/gmock.h>
@@ -319,7 +320,7 @@ TEST(Always, WhatAFailedScrapeKnowsIsCommittedAndStaysLiveWhileTheRestIsBlindAtO
   const auto touched = store.commit(scraped(t0 + 1s, {"up", "requests"}, "connection refused"));
 
   ASSERT_THAT(touched, SizeIs(1)) << "only `up` is among what comes always";
-  EXPECT_EQ(touched[0]->name(), "up");
+  EXPECT_EQ(touched[0]->labels.name(), "up");
   EXPECT_THAT(seen(store, "requests", t0 + 1s), SizeIs(1));
   EXPECT_FALSE(store.liveness(named("up"), t0 + 1s, nullptr).blind);
   EXPECT_TRUE(store.liveness(named("requests"), t0 + 1s, nullptr).blind);

@@ -23,7 +23,7 @@ void stay_blind(const CompiledRule& rule, Cell& cell, Instant now) {
 }
 
 void fail(Finding& finding, Sink& sink) {
-  finding.blind = true;
+  finding.blind = finding.failed = true;
   ++sink.counters.evaluation_failures;
 }
 
@@ -48,7 +48,9 @@ void move_known(const CompiledRule& rule, Cell& cell, const ServiceKey& service,
       alert.element = present->second->labels;
     }
     alert.state = advance(timing_of(rule), alert.state, present != made.end() ? Evidence::present : Evidence::absent, now);
-    if (alert.state.phase != was) sink.out.alerts.push_back(describe(rule, cell, service, at->first, alert));
+    if (alert.state.phase != was || std::exchange(alert.kept, false)) {
+      sink.out.alerts.push_back(describe(rule, cell, service, at->first, alert, sink.making));
+    }
     if (alert.state.phase == AlertPhase::inactive) {
       at = cell.alerts.erase(at);
       --sink.rule_alerts;
@@ -69,32 +71,53 @@ void add_new(const CompiledRule& rule, Cell& cell, const ServiceKey& service, co
     alert.state = advance(timing_of(rule), alert.state, Evidence::present, now);
     alert.element = element->labels;
     alert.value = element->value;
-    sink.out.alerts.push_back(describe(rule, cell, service, labels, alert));
+    sink.out.alerts.push_back(describe(rule, cell, service, labels, alert, sink.making));
     cell.alerts.emplace(labels, std::move(alert));
     ++sink.rule_alerts;
   }
 }
 
+std::string expanded(const CompiledRule& rule, const std::string& text, const Labels& labels, double value, const Making& making) {
+  if (text.find("{{") == std::string::npos) return text;
+  std::uint64_t work = kTemplateWorkMax;
+  TemplateContext context{labels, value};
+  context.now = making.now;
+  context.query = [&](std::string_view expr, Instant at) { return making.templates.query(expr, at, rule.group->only, work); };
+  return expand_template(text, context);
+}
+
 }  // namespace
 
-Labels labels_made_by(const CompiledRule& rule, const promql::Element& element) {
+Labels labels_made_by(const CompiledRule& rule, const promql::Element& element, const Making& making) {
   Labels out = element.labels;
   out.remove(kNameLabel);
   for (const auto& [name, value] : rule.labels.pairs()) {
-    out.set(name, rule.rule->alerting ? expand_template(value, {element.labels, element.value}) : value);
+    out.set(name, rule.rule->alerting ? expanded(rule, value, element.labels, element.value, making) : value);
+  }
+  if (rule.group->only) {
+    out.set("service", rule.group->only->name);
+    out.set("environment", rule.group->only->environment);
   }
   out.set(rule.rule->alerting ? "alertname" : kNameLabel, rule.rule->name);
   return out;
 }
 
-AlertChange describe(const CompiledRule& rule, const Cell& cell, const ServiceKey& service, const Labels& labels, const Alert& alert) {
+std::size_t alerts_after(const CompiledRule& rule, const Cell& cell, std::span<const promql::Element* const> elements,
+                         const Making& making) {
+  Made made;
+  for (const promql::Element* element : elements) made.emplace(labels_made_by(rule, *element, making), element);
+  return would_stand(rule, cell, made, making.now);
+}
+
+AlertChange describe(const CompiledRule& rule, const Cell& cell, const ServiceKey& service, const Labels& labels, const Alert& alert,
+                     const Making& making) {
   AlertChange change;
   change.service = service;
   change.group = rule.group->name;
   change.rule = rule.rule->name;
   change.labels = labels;
   for (const auto& [name, text] : rule.rule->annotations.pairs()) {
-    change.annotations.set(name, expand_template(text, {alert.element, alert.value}));
+    change.annotations.set(name, expanded(rule, text, alert.element, alert.value, making));
   }
   change.phase = alert.state.phase;
   change.since = alert.state.since;
@@ -108,6 +131,7 @@ AlertChange describe(const CompiledRule& rule, const Cell& cell, const ServiceKe
 void set_verdict(const CompiledRule& rule, Cell& cell, const ServiceKey& service, Verdict verdict, bool fed, std::string detail,
                  Sink sink) {
   const bool same = cell.reported && cell.verdict == verdict && cell.fed == fed;
+  if (cell.verdict != verdict || cell.since == Instant()) cell.since = sink.making.now;
   cell.verdict = verdict;
   cell.fed = fed;
   cell.detail = std::move(detail);
@@ -128,7 +152,7 @@ void clear_alerts(const CompiledRule& rule, Cell& cell, const ServiceKey& servic
   for (auto& [labels, alert] : cell.alerts) {
     alert.state = AlertState{};
     alert.state.since = now;
-    sink.out.alerts.push_back(describe(rule, cell, service, labels, alert));
+    sink.out.alerts.push_back(describe(rule, cell, service, labels, alert, sink.making));
   }
   sink.rule_alerts -= cell.alerts.size();
   cell.alerts.clear();
@@ -139,7 +163,7 @@ void apply_alerts(const CompiledRule& rule, Cell& cell, const ServiceKey& servic
   Made made;
   for (const promql::Element* element : finding.elements) {
     if (finding.blind) break;
-    if (!made.emplace(labels_made_by(rule, *element), element).second) {
+    if (!made.emplace(labels_made_by(rule, *element, sink.making), element).second) {
       fail(finding, sink);
       finding.reason = "vector contains metrics with the same labelset after applying alert labels";
     }
@@ -152,6 +176,7 @@ void apply_alerts(const CompiledRule& rule, Cell& cell, const ServiceKey& servic
       finding.reason = "exceeded limit of " + std::to_string(limit) + " with " + std::to_string(n) + " alerts";
     }
   }
+  cell.failed = finding.failed;
   if (finding.blind) {
     stay_blind(rule, cell, now);
     set_verdict(rule, cell, service, Verdict::blind, finding.fed, std::move(finding.reason), sink);
@@ -171,6 +196,7 @@ void apply_alerts(const CompiledRule& rule, Cell& cell, const ServiceKey& servic
 
 void apply_recording(const CompiledRule& rule, Cell& cell, const ServiceKey& service, const Finding& finding, Sink sink) {
   cell.due.reset();
+  cell.failed = finding.failed;
   set_verdict(rule, cell, service, finding.blind ? Verdict::blind : Verdict::ok, finding.fed, finding.reason, sink);
 }
 

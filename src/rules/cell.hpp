@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "promql/evaluate.hpp"
@@ -23,6 +24,7 @@ struct Alert {
   AlertState state;
   Labels element;  ///< labels of the result's element, for the templates
   double value = 0;
+  bool kept = false;  ///< from the run before: told once fresh evidence bears it out
 };
 
 struct Cell {
@@ -30,6 +32,8 @@ struct Cell {
   Verdict verdict = Verdict::blind;
   bool fed = false;
   bool reported = false;  ///< false until its first verdict was told
+  bool failed = false;    ///< blind because its last evaluation ended in an error, which `detail` says
+  Instant since;          ///< of its verdict
   std::string detail;
   std::map<Labels, Alert> alerts;
   std::vector<Labels> recorded;     ///< series that its last known result made; one that is missing next time gets a staleness marker
@@ -42,7 +46,26 @@ struct Finding {
   std::span<const promql::Element* const> elements;
   bool blind = false;  ///< or the evaluation failed
   bool fed = false;
-  std::string reason;  ///< why blind
+  std::string reason;   ///< why blind
+  bool failed = false;  ///< it is an error
+};
+
+/// Answers `query` in templates.
+class TemplateSource {
+ public:
+  virtual ~TemplateSource() = default;
+  /// @param only  for a rule of a service's own file: it sees this service alone
+  /// @param work  what is left of the template's bound; what the query took is taken off
+  virtual Result<std::vector<promql::Element>> query(std::string_view expr, Instant at, const std::optional<ServiceKey>& only,
+                                                     std::uint64_t& work) const = 0;
+};
+/// What all queries of one template together may touch; they run on the reactor.
+inline constexpr std::uint64_t kTemplateWorkMax = 100'000;
+
+/// What making labels and annotations needs beside the rule.
+struct Making {
+  const TemplateSource& templates;
+  Instant now;
 };
 
 /// Where the changes go, and what the alerts of one rule are counted by.
@@ -50,14 +73,20 @@ struct Sink {
   Judgement& out;
   std::size_t& rule_alerts;  ///< of this rule over all services
   JudgeCounters& counters;
+  Making making;
   bool tell_verdict = true;  ///< false for a service that nobody declared
 };
 
-/// The labels of the alert or recorded series that `element` makes.
-Labels labels_made_by(const CompiledRule& rule, const promql::Element& element);
+/// The labels of the alert or recorded series that `element` makes. A rule of a service's own file makes only what is that service's.
+Labels labels_made_by(const CompiledRule& rule, const promql::Element& element, const Making& making);
 
 /// One alert as it stands.
-AlertChange describe(const CompiledRule& rule, const Cell& cell, const ServiceKey& service, const Labels& labels, const Alert& alert);
+AlertChange describe(const CompiledRule& rule, const Cell& cell, const ServiceKey& service, const Labels& labels, const Alert& alert,
+                     const Making& making);
+
+/// How many alerts the group's limit would count in this cell after an evaluation with these elements.
+std::size_t alerts_after(const CompiledRule& rule, const Cell& cell, std::span<const promql::Element* const> elements,
+                         const Making& making);
 
 /// Moves an alerting rule's cell. Fails (blind, alerts kept) on two elements with the same labels; over the group's limit all alerts of the
 /// cell are cleared, as Prometheus does. Sets `cell.due` to the next end of a `for` or `keep_firing_for`.

@@ -1,3 +1,4 @@
+// What goes into the judge: rules, services, epochs, batches and due instants.
 #include "rules/judge.hpp"
 
 #include "rules/judge_impl.hpp"
@@ -6,8 +7,9 @@ namespace rollbackd::rules {
 
 void Judge::Impl::retire(const CompiledRule& rule, Cell& cell, const ServiceKey& service, Instant now) {
   std::size_t gone = cell.alerts.size();  // The old set's count is thrown away with it.
-  const Sink to{untold, gone, counters};
+  const Sink to{untold, gone, counters, {*this, now}};
   clear_alerts(rule, cell, service, now, to);
+  for (const Labels& made : cell.recorded) store.append(made, {now, series::stale_nan()});  // Readers are all run after a reload.
   // A rule that is no longer there stops no bake clock.
   if (cell.reported) set_verdict(rule, cell, service, Verdict::ok, false, "", to);
 }
@@ -27,9 +29,19 @@ void Judge::set_rules(Groups groups, Instant now) {
   Impl& j = *impl_;
   const std::unique_ptr<RuleSet> old = std::exchange(j.rules, std::make_unique<RuleSet>(std::move(groups)));
   const std::size_t count = j.rules->rules().size();
+  const std::vector<RuleFacts> old_facts = std::move(j.facts);
   Impl::Kept kept;
   for (RuleId id = 0; id < count; ++id) kept.ids.emplace((*j.rules)[id].key, id);
   j.rule_alerts.assign(count, 0);
+  j.dependencies = Dependencies(*j.rules);
+  j.facts.assign(count, {});
+  for (RuleId id = 0; id < count; ++id) {
+    const CompiledRule& rule = (*j.rules)[id];
+    RuleFacts& facts = j.facts[id];
+    facts.sets_owner = !rule.group->only && (rule.labels.has(kServiceLabel) || rule.labels.has(kEnvironmentLabel));
+    facts.splits = rule.timed && !rule.group->only && !facts.sets_owner && proves_local(*rule.rule->expr);
+    facts.for_nobody = !may_belong_to_a_service(*rule.group, *rule.rule);
+  }
   j.find_readers();
 
   auto old_timed = std::exchange(j.timed_cells, std::vector<std::map<ServiceKey, Cell>>(count));
@@ -42,9 +54,13 @@ void Judge::set_rules(Groups groups, Instant now) {
         Cell& to = j.timed_cells[*same][service];
         to.rule = *same;
         j.adopt(to, std::move(cell), (*old)[id]);
+        j.facts[*same].last_run = old_facts[id].last_run;
       }
     }
   }
+  // What is nobody's has a standing too, from the beginning: readers are as blind as it is.
+  for (RuleId id = 0; id < count; ++id)
+    if (j.runs_on_interval(id) && !(*j.rules)[id].group->only) j.timed_cells[id][ServiceKey{}].rule = id;
   for (auto& [key, service] : j.services) {
     std::vector<Cell> before = std::move(service->cells);
     j.make_cells(*service);
@@ -52,21 +68,24 @@ void Judge::set_rules(Groups groups, Instant now) {
       const RuleId before_rule = cell.rule;
       const RuleId* same = kept.find((*old)[before_rule].key);
       Cell* to = same == nullptr ? nullptr : service->cell(*same);
-      if (to == nullptr)
+      if (to == nullptr) {
         j.retire((*old)[before_rule], cell, key, now);
-      else
+      } else {
         j.adopt(*to, std::move(cell), (*old)[before_rule]);
+        j.facts[*same].last_run = old_facts[before_rule].last_run;
+      }
     }
     j.find_feeders(*service);
-    j.make_timed_cells(key, j.untold);
+    j.make_timed_cells(key, j.untold, now);
     j.touch_all(*service);
     j.waiting.insert(service->id);
   }
 
   j.group_schedule = Schedule();
   j.group_due.assign(j.rules->groups().size(), Instant());
-  for (const CompiledRule& rule : j.rules->rules()) {
-    if (!rule.timed) continue;
+  for (RuleId id = 0; id < count; ++id) {
+    const CompiledRule& rule = (*j.rules)[id];
+    if (!j.runs_on_interval(id)) continue;
     j.group_due[rule.group_id] = slot_at_or_after(now + rule.group->interval);
     j.group_schedule.set(rule.group_id, j.group_due[rule.group_id]);
   }
@@ -100,7 +119,7 @@ void Judge::set_service(const ServiceKey& key, std::vector<Source> sources, Inst
   }
   service->sources = std::move(sources);
   j.find_feeders(*service);
-  j.make_timed_cells(key, j.untold);
+  j.make_timed_cells(key, j.untold, now);
   j.touch_all(*service);
   j.pass(*service, now, j.untold);
   j.tell_later(now);
@@ -130,12 +149,12 @@ Judgement Judge::begin_epoch(const ServiceKey& key, Instant at) {
   if (service == nullptr) return out;
   j.store.begin_epoch(key, at);
   for (Cell& cell : service->cells) {
-    clear_alerts((*j.rules)[cell.rule], cell, key, at, j.sink(cell.rule, out));
+    clear_alerts((*j.rules)[cell.rule], cell, key, at, j.sink(cell.rule, out, at));
     cell.recorded.clear();
   }
   j.for_each_timed_cell(key, [&](RuleId id, Cell& cell) {
-    clear_alerts((*j.rules)[id], cell, key, at, j.sink(id, out));
-    set_verdict((*j.rules)[id], cell, key, Verdict::blind, cell.fed, "not evaluated yet in this epoch", j.sink(id, out));
+    clear_alerts((*j.rules)[id], cell, key, at, j.sink(id, out, at));
+    set_verdict((*j.rules)[id], cell, key, Verdict::blind, cell.fed, "not evaluated yet in this epoch", j.sink(id, out, at));
   });
   j.touch_all(*service);
   j.pass(*service, at, out);
@@ -183,8 +202,7 @@ Judgement Judge::on_due(Instant now) {
   std::vector<Schedule::Id> groups = j.group_schedule.take_due(now);
   std::sort(groups.begin(), groups.end());
   for (RuleId id = 0; !groups.empty() && id < j.rules->rules().size(); ++id) {
-    const CompiledRule& rule = (*j.rules)[id];
-    if (rule.timed && std::binary_search(groups.begin(), groups.end(), rule.group_id)) j.run_timed(id, now, out);
+    if (j.runs_on_interval(id) && std::binary_search(groups.begin(), groups.end(), (*j.rules)[id].group_id)) j.run_timed(id, now, out);
   }
   for (const Schedule::Id group : groups) {
     const std::int64_t interval = j.rules->groups()[group].interval.count();
@@ -215,7 +233,7 @@ Judgement Judge::on_gap(Instant now) {
   Judgement out = j.take_untold();
   j.store.forget_liveness(now);
   for (RuleId id = 0; id < j.rules->rules().size(); ++id) {
-    if ((*j.rules)[id].timed) j.run_timed(id, now, out);
+    if (j.runs_on_interval(id)) j.run_timed(id, now, out);
   }
   for (auto& [key, service] : j.services) {
     j.touch_all(*service);

@@ -1,4 +1,5 @@
-// The inside of the judge, for its own files: judge.cpp (what goes in), judge_run.cpp (evaluating), judge_views.cpp (what is shown).
+// The inside of the judge, for its own files: judge.cpp (what goes in), judge_run.cpp (evaluating), judge_timed.cpp (on the interval),
+// judge_made.cpp (what rules write), judge_kept.cpp (what outlives the daemon), judge_views.cpp (what is shown).
 #pragma once
 
 #include <algorithm>
@@ -12,7 +13,9 @@
 
 #include "promql/evaluate.hpp"
 #include "rules/cell.hpp"
+#include "rules/dependencies.hpp"
 #include "rules/judge.hpp"
+#include "rules/locality.hpp"
 #include "rules/rule_set.hpp"
 #include "rules/schedule.hpp"
 #include "rules/slot_set.hpp"
@@ -52,7 +55,15 @@ struct ServiceState {
   void touch(const Cell& cell) { touched.insert(slot_of(cell)); }
 };
 
-struct Judge::Impl : series::Watcher {
+/// What is known of one rule beside its cells.
+struct RuleFacts {
+  bool splits = false;      ///< its parts may be evaluated for one service alone, although it runs on the interval for another reason
+  bool for_nobody = false;  ///< nothing that it makes can belong to a service
+  bool sets_owner = false;  ///< its own labels say whose its results are
+  std::optional<Instant> last_run;
+};
+
+struct Judge::Impl : series::Watcher, TemplateSource {
   explicit Impl(series::Limits limits) : store(limits) { store.watch(this); }
   ~Impl() override { store.watch(nullptr); }
   Impl(const Impl&) = delete;
@@ -61,8 +72,10 @@ struct Judge::Impl : series::Watcher {
   series::Store store;
   JudgeCounters counters;
   std::unique_ptr<RuleSet> rules = std::make_unique<RuleSet>();
+  Dependencies dependencies;
+  std::vector<RuleFacts> facts;                         ///< by RuleId
   std::vector<std::size_t> rule_alerts;                 ///< by RuleId: alerts over all services
-  std::vector<std::map<ServiceKey, Cell>> timed_cells;  ///< by RuleId: of rules that run on an interval
+  std::vector<std::map<ServiceKey, Cell>> timed_cells;  ///< by RuleId: of rules that run on an interval, all or for what is nobody's
   std::vector<Instant> group_due;                       ///< by group: its next interval, where it has such rules
   std::map<ServiceKey, std::unique_ptr<ServiceState>> services;
   std::vector<ServiceState*> by_id;  ///< nullptr where a service was removed
@@ -75,7 +88,11 @@ struct Judge::Impl : series::Watcher {
   /// A selector's liveness: of the store's sources, or for a recorded metric of the rule that records it.
   class View;
 
-  Sink sink(RuleId rule, Judgement& out, bool tell = true) { return {out, rule_alerts[rule], counters, tell}; }
+  Sink sink(RuleId rule, Judgement& out, Instant now, bool tell = true) { return {out, rule_alerts[rule], counters, {*this, now}, tell}; }
+  /// When the rule last ran: the views have no clock, and templates show what was then.
+  Instant latest(RuleId rule) const { return facts[rule].last_run.value_or(Instant()); }
+  Result<std::vector<promql::Element>> query(std::string_view expr, Instant at, const std::optional<ServiceKey>& only,
+                                             std::uint64_t& work) const override;
   ServiceState* find(const ServiceKey& key) const {
     const auto at = services.find(key);
     return at == services.end() ? nullptr : at->second.get();
@@ -104,19 +121,20 @@ struct Judge::Impl : series::Watcher {
     for (series::Series* series : store.series()) created(*series);
   }
 
-  /// @param running  the cell whose result the series is, in the same service
-  void touch_readers(const series::Series& series, ServiceState& of, const Cell* running, Instant now) {
-    for (const series::Reader& reader : series.readers) {
-      Cell* cell = of.cell(reader.rule);
-      if (cell == nullptr) continue;
-      if (running != nullptr && cell <= running) {
-        // It stands before the rule that recorded this, so it has had its turn: it sees the value one interval later, as in Prometheus.
-        cell->due = earlier(cell->due, slot_after(now + (*rules)[reader.rule].group->interval, now));
-        of.due.set(of.slot_of(*cell), cell->due);
-      } else {
-        of.touch(*cell);
-      }
+  /// @param running  the cell whose result it reads, in the same service
+  void touch_reader(RuleId reader, ServiceState& of, const Cell* running, Instant now) {
+    Cell* cell = of.cell(reader);
+    if (cell == nullptr) return;
+    if (running != nullptr && cell <= running) {
+      // It stands before the rule that made this, so it has had its turn: it sees the value one interval later, as in Prometheus.
+      cell->due = earlier(cell->due, slot_after(now + (*rules)[reader].group->interval, now));
+      of.due.set(of.slot_of(*cell), cell->due);
+    } else {
+      of.touch(*cell);
     }
+  }
+  void touch_readers(const series::Series& series, ServiceState& of, const Cell* running, Instant now) {
+    for (const series::Reader& reader : series.readers) touch_reader(reader.rule, of, running, now);
   }
 
   void touch_all(ServiceState& service) {
@@ -127,15 +145,25 @@ struct Judge::Impl : series::Watcher {
 
   struct Evaluated {
     std::vector<promql::Element> elements;
-    bool blind = false, fed = false;
+    bool blind = false, fed = false, failed = false;
     std::string reason;
   };
 
   Evaluated evaluate(const CompiledRule& rule, const ServiceKey* scope, Instant now);
   void run_local(ServiceState& service, Cell& cell, Instant now, Judgement& out);
+  /// Runs a rule over all services: one that runs on the interval, or what of a local one is no declared service's.
   void run_timed(RuleId id, Instant now, Judgement& out);
+  struct Parts;
+  Parts part(const CompiledRule& rule, RuleId id, Instant now);
+  void hold_to_limit(const CompiledRule& rule, RuleId id, Parts& parts, Instant now, Judgement& out);
+  bool runs_on_interval(RuleId id) const { return (*rules)[id].timed || dependencies.reads_timed(id); }
+
+  // --- What rules write ---
+
   void settle(RuleId id, Cell& cell, const ServiceKey& service, Finding finding, Instant now, Sink to);
   void record(RuleId id, Cell& cell, const ServiceKey& service, Finding& finding, Instant now);
+  void publish(const CompiledRule& rule, Cell& cell, const ServiceKey& service, const std::map<Labels, double>& made, Instant now);
+  void tell_readers(RuleId id, const Cell& cell, const ServiceKey& service, Instant now);
 
   void pass(ServiceState& service, Instant now, Judgement& out) {
     // Cells may be touched meanwhile, but only behind the one that runs.
@@ -180,10 +208,8 @@ struct Judge::Impl : series::Watcher {
       grew = false;
       for (Cell& cell : service.cells) {
         for (const promql::Expr* selector : (*rules)[cell.rule].selectors) {
-          const auto* recorders = rules->recorders(metric_of(selector->matchers));
-          if (recorders == nullptr) continue;
-          for (const RuleId recorder : *recorders) {
-            const Cell* from = service.cell(recorder);
+          for (const RuleId maker : dependencies.makers(selector->matchers)) {
+            const Cell* from = service.cell(maker);
             if (from == nullptr || from == &cell) continue;
             for (const std::string& check : from->checks) {
               if (names(cell.checks, check)) continue;
@@ -212,14 +238,14 @@ struct Judge::Impl : series::Watcher {
   }
 
   /// Rules on an interval are blind on a service until they first ran for it.
-  void make_timed_cells(const ServiceKey& service, Judgement& out) {
+  void make_timed_cells(const ServiceKey& service, Judgement& out, Instant now) {
     for (RuleId id = 0; id < timed_cells.size(); ++id) {
       const CompiledRule& rule = (*rules)[id];
-      if (!rule.timed || !concerns(rule, service)) continue;
+      if (!rule.timed || facts[id].for_nobody || !concerns(rule, service)) continue;
       Cell& cell = timed_cells[id][service];
       cell.rule = id;
       cell.checks = feeders(rule, service);
-      if (!cell.reported) set_verdict(rule, cell, service, Verdict::blind, !cell.checks.empty(), "not evaluated yet", sink(id, out));
+      if (!cell.reported) set_verdict(rule, cell, service, Verdict::blind, !cell.checks.empty(), "not evaluated yet", sink(id, out, now));
     }
   }
 
@@ -244,10 +270,12 @@ struct Judge::Impl : series::Watcher {
   void adopt(Cell& to, Cell&& from, const CompiledRule& was);
 };
 
-/// Reads the store; answers liveness for recorded metrics from the standing of the rules that record them.
+/// Reads the store; answers liveness for what rules make (recorded metrics, alerts) from the standing of those rules.
 class Judge::Impl::View final : public promql::Querier {
  public:
-  View(const Impl& judge, const ServiceKey* scope) : judge_(judge), scope_(scope), store_(judge.store, scope) {}
+  /// @param running  the rule that reads: what reads it in turn does not make it blind
+  View(const Impl& judge, const ServiceKey* scope, std::optional<RuleId> running = {})
+      : judge_(judge), scope_(scope), running_(running), store_(judge.store, scope) {}
 
   std::vector<series::Selected> range(std::span<const series::Matcher> matchers, Instant from_exclusive, Instant to) const override {
     return store_.range(matchers, from_exclusive, to);
@@ -256,35 +284,48 @@ class Judge::Impl::View final : public promql::Querier {
     return store_.latest(matchers, to, lookback);
   }
   series::Liveness liveness(std::span<const series::Matcher> matchers, Instant at) const override {
-    const std::vector<RuleId>* recorders = judge_.rules->recorders(metric_of(matchers));
-    if (recorders == nullptr) return store_.liveness(matchers, at);
+    const std::vector<RuleId> makers = judge_.dependencies.makers(matchers);
+    if (makers.empty()) return store_.liveness(matchers, at);
     series::Liveness out;
-    for (const RuleId recorder : *recorders) {
-      for (const auto& [key, cell] : judge_.timed_cells[recorder])
-        if (scope_ == nullptr || key == *scope_) add(out, recorder, key, cell);
-      if (judge_.rules->rules()[recorder].timed) continue;
+    for (const RuleId maker : makers) {
+      if (out.blind && out.fed) break;
+      if (running_ && judge_.dependencies.in_one_circle(*running_, maker)) continue;
+      for (const auto& [key, cell] : judge_.timed_cells[maker])
+        if (may_be(matchers, key)) add(out, maker, key, cell);
+      if (judge_.rules->rules()[maker].timed) continue;
       if (scope_ != nullptr) {
-        if (ServiceState* service = judge_.find(*scope_)) add(out, recorder, *service);
+        if (ServiceState* service = judge_.find(*scope_)) add(out, maker, matchers, *service);
       } else {
-        for (const auto& [key, service] : judge_.services) add(out, recorder, *service);
+        for (const auto& [key, service] : judge_.services) add(out, maker, matchers, *service);
       }
     }
     return out;
   }
 
  private:
-  void add(series::Liveness& out, RuleId recorder, ServiceState& service) const {
-    if (const Cell* cell = service.cell(recorder)) add(out, recorder, service.key, *cell);
+  /// Whether such a selector can find what is this service's.
+  bool may_be(std::span<const series::Matcher> matchers, const ServiceKey& service) const {
+    if (scope_ != nullptr && service != *scope_) return false;
+    for (const series::Matcher& m : matchers) {
+      if (m.label() == kServiceLabel && !m.matches(service.name)) return false;
+      if (m.label() == kEnvironmentLabel && !m.matches(service.environment)) return false;
+    }
+    return true;
   }
-  void add(series::Liveness& out, RuleId recorder, const ServiceKey& service, const Cell& cell) const {
+  void add(series::Liveness& out, RuleId maker, std::span<const series::Matcher> matchers, ServiceState& service) const {
+    const Cell* cell = service.cell(maker);
+    if (cell != nullptr && may_be(matchers, service.key)) add(out, maker, service.key, *cell);
+  }
+  void add(series::Liveness& out, RuleId maker, const ServiceKey& service, const Cell& cell) const {
     out.fed = out.fed || cell.fed;
     if (cell.verdict != Verdict::blind || out.blind) return;
     out.blind = true;
-    out.blind_reason = "rule " + judge_.rules->rules()[recorder].rule->name + " of " + service.text() + " is blind: " + cell.detail;
+    out.blind_reason = "rule " + judge_.rules->rules()[maker].rule->name + " of " + service.text() + " is blind: " + cell.detail;
   }
 
   const Impl& judge_;
   const ServiceKey* scope_;
+  std::optional<RuleId> running_;
   promql::StoreQuerier store_;
 };
 

@@ -4,9 +4,10 @@
 namespace rollbackd::rules {
 namespace {
 
-ActiveAlert shown(const CompiledRule& rule, const Cell& cell, const ServiceKey& service, const Labels& labels, const Alert& alert) {
+ActiveAlert shown(const CompiledRule& rule, const Cell& cell, const ServiceKey& service, const Labels& labels, const Alert& alert,
+                  const Making& making) {
   const AlertState& state = alert.state;
-  return {describe(rule, cell, service, labels, alert), state.blind_since.has_value(), state.active_at, state.absent_since};
+  return {describe(rule, cell, service, labels, alert, making), state.blind_since.has_value(), state.active_at, state.absent_since};
 }
 
 }  // namespace
@@ -16,7 +17,7 @@ std::vector<ActiveAlert> Judge::alerts() const {
   std::vector<ActiveAlert> out;
   const auto add = [&](const ServiceKey& service, const Cell& cell) {
     for (const auto& [labels, alert] : cell.alerts) {
-      out.push_back(shown((*j.rules)[cell.rule], cell, service, labels, alert));
+      out.push_back(shown((*j.rules)[cell.rule], cell, service, labels, alert, {j, j.latest(cell.rule)}));
     }
   };
   for (const auto& [key, service] : j.services)
@@ -55,10 +56,16 @@ std::vector<RuleReport> Judge::report(std::size_t first, std::size_t count) cons
     made.group = rule.group;
     made.rule = rule.rule;
     made.runs = rule.timed ? RuleReport::Runs::per_interval : RuleReport::Runs::per_batch;
-    if (rule.timed && proves_local(*rule.rule->expr, &made.why_on_interval)) made.why_on_interval = "its group has a query_offset";
+    made.why_on_interval = why_on_interval(*rule.group, *rule.rule);
+    made.last_evaluation = j.facts[id].last_run;
+    if (made.last_evaluation) made.health = "ok";
     const auto add = [&](const ServiceKey& service, const Cell& cell) {
+      if (cell.failed && made.last_error.empty()) {
+        made.health = "err";
+        made.last_error = cell.detail;
+      }
       for (const auto& [labels, alert] : cell.alerts) {
-        made.alerts.push_back(shown(rule, cell, service, labels, alert));
+        made.alerts.push_back(shown(rule, cell, service, labels, alert, {j, j.latest(id)}));
       }
     };
     for (const auto& [key, cell] : j.timed_cells[id]) add(key, cell);

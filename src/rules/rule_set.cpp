@@ -3,6 +3,8 @@
 #include <map>
 #include <utility>
 
+#include "rules/locality.hpp"
+
 namespace rollbackd::rules {
 namespace {
 
@@ -31,7 +33,7 @@ RuleSet::RuleSet(Groups groups) : groups_(std::move(groups)) {
       made.group = &group;
       made.rule = &rule;
       made.group_id = g;
-      made.timed = !rule.service_local || group.query_offset != Duration{0};
+      made.timed = !why_on_interval(group, rule).empty();
       made.subquery = has_subquery(*rule.expr);
       made.labels = rule.labels;
       for (const auto& [name, value] : group.labels.pairs())

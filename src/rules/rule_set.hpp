@@ -22,7 +22,7 @@ struct CompiledRule {
   const Rule* rule = nullptr;
   std::uint32_t group_id = 0;
   std::uint32_t slot = 0;  ///< its cell's place among the cells of any service that it concerns; not of a timed one
-  bool timed = false;      ///< runs on its group's interval: it spans services, or its group has a query_offset
+  bool timed = false;      ///< runs on its group's interval over all services; `why_on_interval` says why
   bool subquery = false;   ///< its windows cannot be read off its selectors alone
   Labels labels;           ///< the group's and the rule's own, templates unexpanded
   std::string key;         ///< what makes it the same rule after a reload

@@ -1,9 +1,4 @@
-#include "rules/judge.hpp"
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <sstream>
+#include "tests/rules/judge_fixture.hpp"
 
 namespace rollbackd::rules {
 namespace {
@@ -13,69 +8,9 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::IsSupersetOf;
+using testing::SizeIs;
 using testing::UnorderedElementsAre;
-
-const ServiceKey kShop{"shop", "prod"};
-const ServiceKey kCart{"cart", "prod"};
-const Instant t0 = Instant::from_seconds(1000);
-
-Groups read(const std::string& yaml, const std::optional<ServiceKey>& only = {}) {
-  std::vector<config::Problem> problems;
-  Groups groups = parse_groups(yaml, "rules.yml", only, problems);
-  for (const config::Problem& p : problems) EXPECT_TRUE(p.warning) << p.text();
-  return groups;
-}
-
-Groups alert(const std::string& expr, const std::string& more = "") {
-  return read("groups: [{name: g, rules: [{alert: A, expr: '" + expr + "'" + (more.empty() ? "" : ", " + more) + "}]}]");
-}
-
-/// "A firing" for each alert change, "A breached" for each verdict change; with the service where it is not shop/prod.
-std::vector<std::string> told(const Judgement& judgement) {
-  std::vector<std::string> out;
-  const auto of = [](const ServiceKey& key) { return key == kShop ? "" : " of " + key.text(); };
-  for (const AlertChange& c : judgement.alerts) out.push_back(c.rule + " " + to_string(c.phase) + of(c.service));
-  for (const VerdictChange& c : judgement.verdicts) out.push_back(c.rule + " " + to_string(c.verdict) + of(c.service));
-  return out;
-}
-
-class JudgeTest : public testing::Test {
- protected:
-  void watch(const ServiceKey& service, std::vector<std::string> metrics, Duration staleness = 10s, const std::string& check = "c") {
-    judge_.set_service(service, {Source{service, check, std::move(metrics), staleness}}, t0);
-  }
-  static Sample sample(const std::string& metric, double value, const ServiceKey& service = kShop, bool counter = false) {
-    return {Labels{{"__name__", metric}, {"service", service.name}, {"environment", service.environment}, {"check", "c"}}, value, counter};
-  }
-  Judgement push(Instant at, std::vector<Sample> samples, const ServiceKey& service = kShop, const std::string& check = "c") {
-    Batch batch;
-    batch.service = service;
-    batch.check = check;
-    batch.began = batch.at = at;
-    batch.samples = std::move(samples);
-    return judge_.on_batch(batch);
-  }
-  Judgement push(Instant at, double value) { return push(at, {sample("x", value)}); }
-  /// Runs every due instant up to `until`, as the engine would. @return what was told, with the milliseconds since t0 in front
-  std::vector<std::string> run_until(Instant until) {
-    std::vector<std::string> out;
-    for (int turns = 0; turns < 10'000; ++turns) {
-      const auto due = judge_.next_due();
-      if (!due || *due > until) return out;
-      for (const std::string& what : told(judge_.on_due(*due)))
-        out.push_back(std::to_string((*due - t0).count() / 1'000'000) + ": " + what);
-    }
-    ADD_FAILURE() << "next_due does not advance";
-    return out;
-  }
-  RuleStatus status(const ServiceKey& service = kShop) {
-    const auto all = judge_.status(service);
-    EXPECT_FALSE(all.empty());
-    return all.empty() ? RuleStatus{} : all.back();
-  }
-
-  Judge judge_;
-};
 
 TEST_F(JudgeTest, TheInitialVerdictIsBlindAndToldWithTheNextJudgement) {
   judge_.set_rules(alert("x > 5"), t0);
@@ -507,13 +442,30 @@ std::vector<Sample> pods(int n, double value) {
 }
 
 TEST_F(JudgeTest, OverTheGroupsLimitAllAlertsAreClearedAsInPrometheus) {
-  judge_.set_rules(read("groups: [{name: g, limit: 2, rules: [{alert: A, expr: x > 5}]}]"), t0);
+  judge_.set_rules(read("groups: [{name: g, limit: 2, rules: [{alert: A, expr: x > 5}]}]", kShop), t0);
   watch(kShop, {"x"}, 1h);
   judge_.on_due(t0);
 
   EXPECT_THAT(told(push(t0 + 1s, pods(2, 7))), ElementsAre("A firing", "A firing", "A breached"));
   EXPECT_THAT(told(push(t0 + 2s, pods(3, 7))), ElementsAre("A inactive", "A inactive", "A blind"));
   EXPECT_EQ(status().detail, "exceeded limit of 2 with 3 alerts");
+}
+
+TEST_F(JudgeTest, ALimitCountsOverAllServices) {
+  judge_.set_rules(read("groups: [{name: g, interval: 5s, limit: 2, rules: [{alert: A, expr: x > 5}, {record: r, expr: x * 2}]}]"), t0);
+  watch(kShop, {"x"}, 1h);
+  watch(kCart, {"x"}, 1h);
+  push(t0 + 1s, {sample("x", 7, kCart)}, kCart);
+  EXPECT_THAT(told(push(t0 + 1s, pods(1, 7))), IsEmpty()) << "not on a batch";
+  EXPECT_THAT(run_until(t0 + 5s), IsSupersetOf({"5000: A firing", "5000: A firing of cart/prod"}));
+  EXPECT_THAT(query("r", t0 + 5s), SizeIs(2));
+
+  push(t0 + 6s, pods(2, 7));
+
+  EXPECT_THAT(run_until(t0 + 10s), IsSupersetOf({"10000: A inactive", "10000: A inactive of cart/prod", "10000: A blind of cart/prod"}));
+  EXPECT_EQ(judge_.report()[0].last_error, "exceeded limit of 2 with 3 alerts");
+  EXPECT_EQ(judge_.report()[1].last_error, "exceeded limit of 2 with 3 series");
+  EXPECT_EQ(judge_.report()[1].health, "err");
 }
 
 TEST_F(JudgeTest, ARuleHasAtMostAThousandAlerts) {

@@ -7,6 +7,7 @@
 #include "promql/evaluator.hpp"
 #include "promql/functions.hpp"
 #include "promql/label_functions.hpp"
+#include "promql/lex.hpp"
 #include "promql/statistics.hpp"
 
 namespace rollbackd::promql {
@@ -15,14 +16,16 @@ namespace {
 struct Group {
   Labels labels;
   std::vector<const Element*> members;  ///< in the operand's order
+  bool drop_name = false;               ///< a member's name is to go, so that of the group goes too
 };
 
-Labels group_labels(const Labels& labels, const Expr& e) {
+/// @param also  one more label to group by: what count_values writes
+Labels group_labels(const Labels& labels, const Expr& e, std::string_view also = {}) {
   std::vector<Labels::Pair> pairs;
-  if (!e.by && !e.without) return {};
+  if (!e.by && !e.without && also.empty()) return {};
   for (const Labels::Pair& pair : labels.pairs()) {
     const bool listed = std::find(e.grouping.begin(), e.grouping.end(), pair.first) != e.grouping.end();
-    if (e.by ? listed : !listed && pair.first != kNameLabel) pairs.push_back(pair);
+    if (e.without ? !listed && pair.first != kNameLabel : listed || (!also.empty() && pair.first == also)) pairs.push_back(pair);
   }
   return Labels(std::move(pairs));
 }
@@ -32,8 +35,10 @@ std::vector<Group> grouped(const Expr& e, const std::vector<Element>& elements) 
   std::unordered_map<Labels, std::size_t, LabelsHash> index;
   for (const Element& element : elements) {
     const auto [at, is_new] = index.try_emplace(group_labels(element.labels, e), groups.size());
-    if (is_new) groups.push_back({at->first, {}});
-    groups[at->second].members.push_back(&element);
+    if (is_new) groups.push_back({at->first, {}, false});
+    Group& group = groups[at->second];
+    group.members.push_back(&element);
+    group.drop_name = group.drop_name || element.drop_name;
   }
   return groups;
 }
@@ -60,8 +65,8 @@ double value_of(const Expr& e, const Group& g, double parameter) {
 /// `topk` and `bottomk` keep whole elements, best first, NaN last.
 void keep_best(Evaluator& evaluator, const Expr& e, std::vector<Group> groups, double k, bool greatest, Operand& out) {
   if (std::isnan(k)) return evaluator.fail(e, "Parameter value is NaN");
-  if (k > 9.2e18 || k < -9.2e18)
-    return evaluator.fail(e, "Scalar value " + std::to_string(k) + (k > 0 ? " overflows int64" : " underflows int64"));
+  if (k >= 0x1p63 || k < -0x1p63)
+    return evaluator.fail(e, "Scalar value " + number_text(k) + (k > 0 ? " overflows int64" : " underflows int64"));
   if (k < 1) return;
   for (Group& g : groups) {
     std::stable_sort(g.members.begin(), g.members.end(), [greatest](const Element* a, const Element* b) {
@@ -82,17 +87,16 @@ std::string label_text(double v) {
   return {buffer.data(), written.ptr};
 }
 
-void count_values(Evaluator& evaluator, const Expr& e, const std::string& label, const std::vector<Group>& groups, Operand& out) {
-  if (!is_label_name(label)) return evaluator.fail(e, "invalid label name \"" + label + "\"");
-  for (const Group& g : groups) {
-    std::unordered_map<Labels, std::size_t, LabelsHash> index;
-    for (const Element* m : g.members) {
-      Labels labels = g.labels;
-      labels.set(label, label_text(m->value));
-      const auto [at, is_new] = index.try_emplace(std::move(labels), out.vector.size());
-      if (is_new) out.vector.push_back({at->first, 0});
-      out.vector[at->second].value += 1;
-    }
+/// How often each value is there, as a label: written first and grouped by then, so that `without` may take it away again.
+void count_values(Evaluator& evaluator, const Expr& e, const std::string& label, const std::vector<Element>& elements, Operand& out) {
+  if (!is_label_name(label)) return evaluator.fail(e, "invalid label name " + quoted(label));
+  std::unordered_map<Labels, std::size_t, LabelsHash> index;
+  for (const Element& element : elements) {
+    Labels labels = element.labels;
+    labels.set(label, label_text(element.value));
+    const auto [at, is_new] = index.try_emplace(group_labels(labels, e, label), out.vector.size());
+    if (is_new) out.vector.push_back({at->first, 0});
+    out.vector[at->second].value += 1;
   }
 }
 
@@ -130,22 +134,25 @@ Operand evaluate_aggregate(Evaluator& evaluator, const Expr& e) {
   const Operand operand = evaluator.eval(*e.args.back());
   if (evaluator.failed() || !evaluator.work(e, operand.vector.size() + 1)) return {};
 
+  if (e.function == "quantile") annotate_quantile(evaluator, *e.args[0], parameter.scalar);
   Operand out;
+  if (e.function == "count_values") {
+    count_values(evaluator, e, parameter.string, operand.vector, out);
+    out.take_blindness(operand);
+    return out;
+  }
   std::vector<Group> groups = grouped(e, operand.vector);
   if (e.function == "topk" || e.function == "bottomk") {
     keep_best(evaluator, e, std::move(groups), parameter.scalar, e.function == "topk", out);
-  } else if (e.function == "count_values") {
-    count_values(evaluator, e, parameter.string, groups, out);
   } else {
     out.vector.reserve(groups.size());
     for (Group& g : groups) {
       const double value = value_of(e, g, parameter.scalar);
-      out.vector.push_back({std::move(g.labels), value});
+      out.vector.push_back({std::move(g.labels), value, g.drop_name});
     }
   }
   out.take_blindness(operand);
   out.take_blindness(parameter);
-  evaluator.require_unique(e, out.vector);
   return out;
 }
 

@@ -13,6 +13,11 @@ using Card = VectorMatching::Card;
 
 bool is_comparison(BinaryOp op) { return op >= BinaryOp::eq && op <= BinaryOp::ge; }
 
+bool is_trim(BinaryOp op) { return op == BinaryOp::trim_upper || op == BinaryOp::trim_lower; }
+
+/// A filter keeps the metric; what computes makes another one.
+bool drops_name(const Expr& e) { return !is_comparison(e.op) || e.return_bool; }
+
 struct Outcome {
   double value = 0;
   bool keep = true;
@@ -37,6 +42,8 @@ Outcome apply(BinaryOp op, double l, double r) {
     case BinaryOp::land:
     case BinaryOp::lor:
     case BinaryOp::lunless: break;
+    case BinaryOp::trim_upper:
+    case BinaryOp::trim_lower: return {0, false};  // Of native histograms alone.
   }
   return {};
 }
@@ -60,7 +67,6 @@ Labels result_labels(const Labels& many, const Labels& one, const Expr& e) {
   const VectorMatching& m = e.matching;
   std::vector<Labels::Pair> pairs;
   for (const Labels::Pair& pair : many.pairs()) {
-    if (pair.first == kNameLabel && (!is_comparison(e.op) || e.return_bool)) continue;
     if (m.card == Card::one_to_one && lists(m.labels, pair.first) != m.on) continue;
     pairs.push_back(pair);
   }
@@ -113,8 +119,15 @@ void match_vectors(Evaluator& evaluator, const Expr& e, const Operand& left, con
     } else if (!taken.insert(labels).second) {
       return evaluator.fail(e, "multiple matches for labels: grouping labels must ensure unique matches");
     }
-    if (outcome.keep) out.vector.push_back({std::move(labels), outcome.value});
+    if (outcome.keep) out.vector.push_back({std::move(labels), outcome.value, element.drop_name || drops_name(e)});
   }
+}
+
+/// Trims are of native histograms alone: over floats they give nothing, and Prometheus says so.
+void annotate_trim(Evaluator& evaluator, const Expr& e) {
+  const std::string op = e.op == BinaryOp::trim_upper ? "</" : ">/";
+  evaluator.annotate(e, Annotation::Level::info,
+                     "incompatible sample types encountered for binary operator \"" + op + "\": float " + op + " float");
 }
 
 void with_scalar(const Expr& e, const std::vector<Element>& elements, double scalar, bool scalar_left, Operand& out) {
@@ -122,10 +135,7 @@ void with_scalar(const Expr& e, const std::vector<Element>& elements, double sca
     Outcome outcome = scalar_left ? apply(e.op, scalar, element.value) : apply(e.op, element.value, scalar);
     if (is_comparison(e.op)) outcome.value = element.value;  // The vector's value is kept, whichever side it is on.
     if (e.return_bool) outcome = {outcome.keep ? 1.0 : 0.0};
-    if (!outcome.keep) continue;
-    Labels labels = element.labels;
-    if (!is_comparison(e.op) || e.return_bool) labels.remove(kNameLabel);
-    out.vector.push_back({std::move(labels), outcome.value});
+    if (outcome.keep) out.vector.push_back({element.labels, outcome.value, element.drop_name || drops_name(e)});
   }
 }
 
@@ -178,13 +188,16 @@ Operand evaluate_binary(Evaluator& evaluator, const Expr& e) {
   if (evaluator.failed()) return {};
   if (!evaluator.work(e, left.vector.size() + right.vector.size() + 1)) return {};
   if (e.op == BinaryOp::land || e.op == BinaryOp::lor || e.op == BinaryOp::lunless) {
-    Operand out = set_operation(e, std::move(left), std::move(right));
-    evaluator.require_unique(e, out.vector);
-    return out;
+    return set_operation(e, std::move(left), std::move(right));
   }
+  const bool scalars = left.type == ValueType::scalar && right.type == ValueType::scalar;
+  if (is_trim(e.op) && scalars) return evaluator.fail(e, "trimming is of native histograms, not of scalars"), Operand{};
+  if (is_trim(e.op) && (left.type == ValueType::scalar || !left.vector.empty()) &&
+      (right.type == ValueType::scalar || !right.vector.empty()))
+    annotate_trim(evaluator, e);
 
   Operand out;
-  if (left.type == ValueType::scalar && right.type == ValueType::scalar) {
+  if (scalars) {
     const Outcome outcome = apply(e.op, left.scalar, right.scalar);
     out = Operand::of_scalar(is_comparison(e.op) ? (outcome.keep ? 1.0 : 0.0) : outcome.value);
   } else if (left.type == ValueType::scalar) {
@@ -196,7 +209,6 @@ Operand evaluate_binary(Evaluator& evaluator, const Expr& e) {
   }
   out.take_blindness(left);
   out.take_blindness(right);
-  evaluator.require_unique(e, out.vector);
   return out;
 }
 

@@ -10,6 +10,7 @@
 
 #include "promql/evaluator.hpp"
 #include "promql/functions.hpp"
+#include "promql/lex.hpp"
 
 namespace rollbackd::promql {
 namespace {
@@ -17,6 +18,9 @@ namespace {
 using Kind = Expr::Kind;
 
 constexpr Duration kDefaultStep = 1min;
+constexpr std::size_t kStepWork = 10;  // A step of a subquery costs also where it finds nothing.
+constexpr std::size_t kAnnotationsMax = 100;
+constexpr double kSecondsMax = 9.2e9;  // What fits into a Duration.
 constexpr std::int64_t kFarthest = std::int64_t{1} << 62;
 
 struct PointerHash {
@@ -55,7 +59,27 @@ Operand absent(const Expr& argument, const Operand& operand) {
   return out;
 }
 
+bool may_be_counter(std::string_view name) {
+  for (const std::string_view suffix : {"_total", "_sum", "_count", "_bucket"})
+    if (name.ends_with(suffix)) return true;
+  return false;
+}
+
+/// What Prometheus says of a function over the window of one series that gave a value.
+void annotate_window(Evaluator& evaluator, const Expr& call, const Function& f, std::string_view name, std::span<const double> params) {
+  if ((f.name == "rate" || f.name == "increase") && !name.empty() && !may_be_counter(name)) {
+    evaluator.annotate(*call.args[0], Annotation::Level::info,
+                       "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: " + quoted(name));
+  }
+  if (f.name == "quantile_over_time") annotate_quantile(evaluator, *call.args[0], params[0]);
+}
+
 }  // namespace
+
+void annotate_quantile(Evaluator& evaluator, const Expr& parameter, double q) {
+  if (!evaluator.annotating() || (q >= 0 && q <= 1)) return;
+  evaluator.annotate(parameter, Annotation::Level::warning, "quantile value should be between 0 and 1, got " + number_text(q));
+}
 
 Instant shifted(Instant t, Duration d) {
   std::int64_t ns = 0;
@@ -75,6 +99,35 @@ bool Evaluator::work(const Expr& e, std::size_t n) {
   return !failed();
 }
 
+void Evaluator::annotate(const Expr& e, Annotation::Level level, std::string text) {
+  if (!options_.annotate || annotations_.size() >= kAnnotationsMax) return;
+  for (const Annotation& known : annotations_)
+    if (known.level == level && known.text == text) return;
+  annotations_.push_back({level, std::move(text), e.begin, e.end});
+}
+
+void drop_metric(Labels& labels) {
+  labels.remove(kNameLabel);
+  labels.remove("__type__");
+  labels.remove("__unit__");
+}
+
+Duration Evaluator::length(const Expr& e, const DurationPtr& expr, Duration value, bool may_be_negative) {
+  if (!expr) return value;
+  const Duration range = options_.start && options_.end ? *options_.end - *options_.start : Duration{0};
+  const auto seconds = seconds_of(*expr, options_.step, range);
+  if (seconds.has_error()) {
+    fail(e, seconds.error().why);
+  } else if (!may_be_negative && !(*seconds > 0)) {
+    fail(e, "duration must be greater than 0");
+  } else if (!(std::abs(*seconds) < kSecondsMax)) {
+    fail(e, "duration is out of range");
+  } else {
+    return std::chrono::milliseconds(static_cast<std::int64_t>(*seconds * 1e3));
+  }
+  return Duration{0};
+}
+
 void Evaluator::require_unique(const Expr& e, const std::vector<Element>& elements) {
   if (elements.size() < 2) return;
   std::unordered_set<const Labels*, PointerHash, PointerEqual> seen;
@@ -82,7 +135,7 @@ void Evaluator::require_unique(const Expr& e, const std::vector<Element>& elemen
     if (!seen.insert(&element.labels).second) return fail(e, "vector cannot contain metrics with the same labelset");
 }
 
-Instant Evaluator::reference(const Expr& e) const {
+Instant Evaluator::reference(const Expr& e) {
   Instant t = now_;
   switch (e.at_kind) {
     case Expr::At::none: break;
@@ -90,7 +143,7 @@ Instant Evaluator::reference(const Expr& e) const {
     case Expr::At::start: t = options_.start.value_or(options_.at); break;
     case Expr::At::end: t = options_.end.value_or(options_.at); break;
   }
-  return shifted(t, -e.offset);
+  return shifted(t, -length(e, e.offset_expr, e.offset, true));
 }
 
 void Evaluator::judge(const Expr& e, Operand& out) {
@@ -125,13 +178,14 @@ Operand Evaluator::range_selector(const Expr& e) {
   Operand out;
   out.type = ValueType::matrix;
   out.to = reference(e);
-  out.from = shifted(out.to, -e.range);
+  out.from = shifted(out.to, -length(e, e.range_expr, e.range, false));
+  if (failed()) return out;
   const auto found = querier_.range(e.matchers, out.from, out.to);
   out.matrix.reserve(found.size());
   for (const series::Selected& s : found) {
     if (!work(e, s.points.size() + 1)) return out;
     const auto is_stale = [](const series::Point& p) { return series::is_stale_nan(p.value); };
-    RangeSeries r{*s.labels, s.points, {}};
+    RangeSeries r{*s.labels, s.points, {}, false};
     if (std::any_of(s.points.begin(), s.points.end(), is_stale)) {
       std::copy_if(s.points.begin(), s.points.end(), std::back_inserter(r.own), std::not_fn(is_stale));
       if (r.own.empty()) continue;
@@ -147,8 +201,9 @@ Operand Evaluator::subquery(const Expr& e) {
   Operand out;
   out.type = ValueType::matrix;
   out.to = reference(e);
-  out.from = shifted(out.to, -e.range);
-  const std::int64_t step = (e.step == Duration{0} ? kDefaultStep : e.step).count();
+  out.from = shifted(out.to, -length(e, e.range_expr, e.range, false));
+  const Duration given = length(e, e.step_expr, e.step, false);
+  const std::int64_t step = (given <= Duration{0} ? kDefaultStep : given).count();
   std::int64_t t = out.from.ns() / step * step;
   if (t > out.from.ns()) t -= step;  // Division rounds towards zero; the grid goes on below it.
   t += step;                         // The window is open on the left.
@@ -159,12 +214,14 @@ Operand Evaluator::subquery(const Expr& e) {
   for (; t <= out.to.ns() && !failed(); t += step) {
     now_ = Instant(t);
     Operand one = eval(*e.args[0]);
-    if (!work(e, one.vector.size() + 1)) break;
+    if (!work(e, one.vector.size() + kStepWork)) break;
     out.take_blindness(one);
     for (Element& element : one.vector) {
       const auto [at, is_new] = index.try_emplace(element.labels, out.matrix.size());
-      if (is_new) out.matrix.push_back({std::move(element.labels), {}, {}});
-      out.matrix[at->second].own.push_back({now_, element.value});
+      if (is_new) out.matrix.push_back({std::move(element.labels), {}, {}, element.drop_name});
+      std::vector<series::Point>& points = out.matrix[at->second].own;
+      if (!points.empty() && points.back().at == now_) fail(e, "vector cannot contain metrics with the same labelset");
+      points.push_back({now_, element.value});
     }
   }
   --subqueries_;
@@ -178,9 +235,8 @@ Operand Evaluator::unary_minus(const Expr& e) {
   out.scalar = -out.scalar;
   for (Element& element : out.vector) {
     element.value = -element.value;
-    element.labels.remove(kNameLabel);
+    element.drop_name = true;
   }
-  require_unique(e, out.vector);
   return out;
 }
 
@@ -193,8 +249,7 @@ Operand Evaluator::call(const Expr& e) {
   // `timestamp` of a selector asks for its samples' own times.
   if (f->name == "timestamp" && unwrapped(*e.args[0]).kind == Kind::selector) {
     Operand out = selector(unwrapped(*e.args[0]), true);
-    for (Element& element : out.vector) element.labels.remove(kNameLabel);
-    require_unique(e, out.vector);
+    for (Element& element : out.vector) element.drop_name = true;
     return out;
   }
 
@@ -214,7 +269,7 @@ Operand Evaluator::call(const Expr& e) {
     out.vector = std::move(args[0].vector);
     for (Element& element : out.vector) {
       element.value = f->of_value(element.value);
-      element.labels.remove(kNameLabel);
+      element.drop_name = true;
     }
   } else {
     std::vector<double> params;
@@ -227,12 +282,11 @@ Operand Evaluator::call(const Expr& e) {
     for (RangeSeries& r : range->matrix) {
       const auto value = f->over_range({r.points, range->from, range->to, now_, params});
       if (!value) continue;
-      if (!f->keeps_name) r.labels.remove(kNameLabel);
-      out.vector.push_back({std::move(r.labels), *value});
+      if (annotating()) annotate_window(*this, e, *f, r.labels.name(), params);
+      out.vector.push_back({std::move(r.labels), *value, r.drop_name || !f->keeps_name});
     }
   }
   for (const Operand& arg : args) out.take_blindness(arg);
-  require_unique(e, out.vector);
   return out;
 }
 
@@ -258,6 +312,24 @@ Operand Evaluator::eval(const Expr& e) {
   return {};
 }
 
+Value Evaluator::finished(Operand o) {
+  Value v;
+  v.type = o.type == ValueType::scalar ? Value::Type::scalar : o.type == ValueType::string ? Value::Type::string : Value::Type::vector;
+  v.vector = std::move(o.vector);
+  for (Element& element : v.vector) {
+    if (element.drop_name) drop_metric(element.labels);
+    element.drop_name = false;
+  }
+  v.scalar = o.scalar;
+  v.string = std::move(o.string);
+  v.blind = o.blind;
+  v.blind_reason = std::move(o.blind_reason);
+  v.fed = any_fed_ || !any_selector_;
+  v.annotations = std::move(annotations_);
+  v.work = work_;
+  return v;
+}
+
 Result<Value> Evaluator::run(const Expr& expr) {
   if (expr.type == ValueType::matrix) {
     fail(expr, "invalid expression type \"range vector\" for an instant query, must be scalar, instant vector or string");
@@ -265,17 +337,23 @@ Result<Value> Evaluator::run(const Expr& expr) {
   }
   Operand o = eval(expr);
   if (failure_) return std::move(*failure_);
-  require_unique(expr, o.vector);
+  Value v = finished(std::move(o));
+  require_unique(expr, v.vector);
   if (failure_) return std::move(*failure_);
-  Value v;
-  v.type = o.type == ValueType::scalar ? Value::Type::scalar : o.type == ValueType::string ? Value::Type::string : Value::Type::vector;
-  v.vector = std::move(o.vector);
-  v.scalar = o.scalar;
-  v.string = std::move(o.string);
-  v.blind = o.blind;
-  v.blind_reason = std::move(o.blind_reason);
-  v.fed = any_fed_ || !any_selector_;
   return v;
+}
+
+Result<std::vector<Series>> Evaluator::run_range_vector(const Expr& expr) {
+  if (expr.type != ValueType::matrix) fail(expr, "expected type range vector, got " + std::string(to_string(expr.type)));
+  Operand o = eval(expr);
+  if (failure_) return std::move(*failure_);
+  std::vector<Series> out;
+  for (RangeSeries& r : o.matrix) {
+    if (r.points.empty()) continue;
+    if (r.drop_name) drop_metric(r.labels);
+    out.push_back({std::move(r.labels), {r.points.begin(), r.points.end()}});
+  }
+  return out;
 }
 
 std::vector<series::Selected> StoreQuerier::range(std::span<const series::Matcher> matchers, Instant from_exclusive, Instant to) const {
@@ -292,6 +370,10 @@ series::Liveness StoreQuerier::liveness(std::span<const series::Matcher> matcher
 
 Result<Value> evaluate(const Expr& expr, const Querier& querier, const EvalOptions& options) {
   return Evaluator(querier, options).run(expr);
+}
+
+Result<std::vector<Series>> evaluate_range_vector(const Expr& expr, const Querier& querier, const EvalOptions& options) {
+  return Evaluator(querier, options).run_range_vector(expr);
 }
 
 }  // namespace rollbackd::promql

@@ -43,6 +43,14 @@ class StoreQuerier final : public Querier {
 struct Element {
   Labels labels;
   double value = 0;
+  /// Inside an evaluation: the metric's name is still there, for matching and for label_replace, and goes at the very end.
+  bool drop_name = false;
+};
+
+/// One series of a range vector.
+struct Series {
+  Labels labels;
+  std::vector<series::Point> points;
 };
 
 /// What Prometheus says about an expression beside its value, as its API's `warnings` and `infos`.
@@ -64,7 +72,7 @@ struct Value {
   std::string blind_reason;             ///< of the first blind selector
   bool fed = false;                     ///< at least one selector has a source, or there is no selector at all
   std::vector<Annotation> annotations;  ///< each once, in order; at most 100; only where `EvalOptions::annotate`
-  std::uint64_t work = 0;               ///< samples touched plus elements made
+  std::uint64_t work = 0;               ///< samples touched plus elements made; a subquery's step counts ten times
 };
 
 struct EvalOptions {
@@ -80,5 +88,9 @@ struct EvalOptions {
 /// @return `invalid_argument` as Prometheus would fail (many-to-many matching, duplicate label sets, ...), with the column in `why`;
 ///         `too_large` over `work_max`
 Result<Value> evaluate(const Expr& expr, const Querier& querier, const EvalOptions& options);
+
+/// What an expression of type range vector gives at one instant, as an instant query of `up[5m]` shows it.
+/// @return as `evaluate`; `invalid_argument` for an expression of another type
+Result<std::vector<Series>> evaluate_range_vector(const Expr& expr, const Querier& querier, const EvalOptions& options);
 
 }  // namespace rollbackd::promql

@@ -15,6 +15,7 @@ struct RangeSeries {
   Labels labels;
   std::span<const series::Point> points;  ///< into the store, or into `own`
   std::vector<series::Point> own;         ///< of a subquery, or without the staleness markers
+  bool drop_name = false;                 ///< of a subquery, whose elements had it
 };
 
 /// What a node gives: a `Value`, or a range vector.
@@ -49,6 +50,7 @@ class Evaluator {
   Evaluator(const Querier& querier, const EvalOptions& options) : querier_(querier), options_(options), now_(options.at) {}
 
   Result<Value> run(const Expr& expr);
+  Result<std::vector<Series>> run_range_vector(const Expr& expr);
   Operand eval(const Expr& e);
 
   /// The instant at which the tree is being evaluated: the options', or a subquery's step.
@@ -56,12 +58,17 @@ class Evaluator {
   bool failed() const { return failure_.has_value(); }
   /// Records the failure of node `e`; "column N: message" becomes its `why`.
   void fail(const Expr& e, std::string message, Errc code = Errc::invalid_argument);
+  /// Says something about node `e`: each text once. Ask `annotating` before building a text.
+  bool annotating() const { return options_.annotate; }
+  void annotate(const Expr& e, Annotation::Level level, std::string text);
+  /// Whether this evaluation is one of the several of a range query.
+  bool of_range_query() const { return options_.start && options_.end && *options_.start != *options_.end; }
   /// Counts `n` units of work of node `e`; false once the limit is passed.
   bool work(const Expr& e, std::size_t n);
   /// Fails when two elements have the same labels.
   void require_unique(const Expr& e, const std::vector<Element>& elements);
   /// The instant that a selector or subquery `e` looks at.
-  Instant reference(const Expr& e) const;
+  Instant reference(const Expr& e);
   /// The points behind an instant selector (parentheses aside): for `timestamp`.
   Operand selector(const Expr& e, bool timestamps);
 
@@ -71,6 +78,9 @@ class Evaluator {
   Operand unary_minus(const Expr& e);
   Operand call(const Expr& e);
   void judge(const Expr& e, Operand& out);
+  /// `value`, or what `expr` comes to in this query where there is one; fails below `e` when it must be positive and is not.
+  Duration length(const Expr& e, const DurationPtr& expr, Duration value, bool may_be_negative);
+  Value finished(Operand o);
 
   const Querier& querier_;
   const EvalOptions& options_;
@@ -78,14 +88,19 @@ class Evaluator {
   int subqueries_ = 0;  ///< how deep inside subqueries we are: liveness is asked once per selector there
   std::unordered_map<const Expr*, series::Liveness> liveness_;
   std::uint64_t work_ = 0;
+  std::vector<Annotation> annotations_;
   bool any_selector_ = false, any_fed_ = false;
   std::optional<Error> failure_;
 };
 
+/// Warns of a quantile outside of 0 to 1, `parameter` being where it stands.
+void annotate_quantile(Evaluator& evaluator, const Expr& parameter, double q);
 /// binary.cpp
 Operand evaluate_binary(Evaluator& evaluator, const Expr& e);
 /// aggregate.cpp
 Operand evaluate_aggregate(Evaluator& evaluator, const Expr& e);
+/// Takes the metric's name away, and what else Prometheus knows of a metric as labels: `__type__`, `__unit__`.
+void drop_metric(Labels& labels);
 /// `e` without parentheses around it.
 inline const Expr& unwrapped(const Expr& e) { return e.kind == Expr::Kind::paren ? unwrapped(*e.args[0]) : e; }
 

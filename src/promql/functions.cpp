@@ -19,7 +19,7 @@ using T = ValueType;
 constexpr double kPi = 3.14159265358979323846;
 
 void drop_names(Operand& o) {
-  for (Element& element : o.vector) element.labels.remove(kNameLabel);
+  for (Element& element : o.vector) element.drop_name = true;
 }
 
 Operand clamped(std::vector<Operand>& args, double low, double high) {
@@ -69,7 +69,10 @@ Operand timestamp(Evaluator& evaluator, const Expr&, std::vector<Operand>& args)
   return out;
 }
 
-Operand sorted(std::vector<Operand>& args, bool descending) {
+Operand sorted(Evaluator& evaluator, const Expr& call, std::vector<Operand>& args, bool descending) {
+  if (evaluator.of_range_query())
+    evaluator.annotate(call, Annotation::Level::warning,
+                       "sort is ineffective for range queries since results are always ordered by labels");
   Operand out;
   out.vector = std::move(args[0].vector);
   std::stable_sort(out.vector.begin(), out.vector.end(), [descending](const Element& a, const Element& b) {
@@ -79,8 +82,11 @@ Operand sorted(std::vector<Operand>& args, bool descending) {
   return out;
 }
 
-Operand sort(Evaluator&, const Expr&, std::vector<Operand>& args) { return sorted(args, false); }
-Operand sort_desc(Evaluator&, const Expr&, std::vector<Operand>& args) { return sorted(args, true); }
+Operand sort(Evaluator& evaluator, const Expr& call, std::vector<Operand>& args) { return sorted(evaluator, call, args, false); }
+Operand sort_desc(Evaluator& evaluator, const Expr& call, std::vector<Operand>& args) { return sorted(evaluator, call, args, true); }
+
+/// Functions of native histograms: floats have none, so there is nothing to give.
+Operand of_native_histograms(Evaluator&, const Expr&, std::vector<Operand>&) { return {}; }
 
 double sgn(double v) { return v < 0 ? -1 : v > 0 ? 1 : v; }
 double deg(double v) { return v * 180 / kPi; }
@@ -164,6 +170,7 @@ std::vector<Function> make_table() {
       over("sum_over_time", rf::sum),
       over("count_over_time", rf::count),
       over("last_over_time", rf::last),
+      over("first_over_time", rf::first),
       over("present_over_time", rf::present),
       over("stddev_over_time", rf::stddev),
       over("stdvar_over_time", rf::stdvar),
@@ -206,6 +213,12 @@ std::vector<Function> make_table() {
       special("sort", {T::vector}, sort),
       special("sort_desc", {T::vector}, sort_desc),
       special("histogram_quantile", {T::scalar, T::vector}, histogram_quantile),
+      special("histogram_fraction", {T::scalar, T::scalar, T::vector}, histogram_fraction),
+      special("histogram_avg", {T::vector}, of_native_histograms),
+      special("histogram_count", {T::vector}, of_native_histograms),
+      special("histogram_stddev", {T::vector}, of_native_histograms),
+      special("histogram_stdvar", {T::vector}, of_native_histograms),
+      special("histogram_sum", {T::vector}, of_native_histograms),
       special("label_replace", {T::vector, T::string, T::string, T::string, T::string}, label_replace),
       special("label_join", {T::vector, T::string, T::string, T::string}, label_join, -1),
       special("year", {T::vector}, calendar<part_year>, 1),
@@ -217,7 +230,7 @@ std::vector<Function> make_table() {
       special("hour", {T::vector}, calendar<part_hour>, 1),
       special("minute", {T::vector}, calendar<part_minute>, 1),
   };
-  for (Function& f : t) f.keeps_name = f.name == "last_over_time";
+  for (Function& f : t) f.keeps_name = f.name == "last_over_time" || f.name == "first_over_time";
   std::sort(t.begin(), t.end(), [](const Function& a, const Function& b) { return a.name < b.name; });
   return t;
 }

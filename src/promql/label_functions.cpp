@@ -1,13 +1,18 @@
+// label_replace and label_join, with Go's templates of capture groups. What they write is bounded in size.
 #include "promql/label_functions.hpp"
 
 #include <re2/re2.h>
 
 #include <charconv>
 
+#include "promql/lex.hpp"
+
 namespace rollbackd::promql {
 namespace {
 
 constexpr std::int64_t kRegexBytesMax = 1 << 20;
+constexpr std::size_t kLabelBytesMax = 16 * 1024;  // Of one value; nested calls could double it each time.
+constexpr std::size_t kBytesAWork = 256;           // What a unit of work may write.
 
 bool is_word(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; }
 
@@ -51,24 +56,20 @@ std::string expand(std::string_view form, const RE2& regex, const std::vector<re
   return out;
 }
 
+/// Writes one label; a metric's name that is written on purpose stays.
+bool write(Evaluator& evaluator, const Expr& call, Element& element, const std::string& label, const std::string& value) {
+  if (value.size() > kLabelBytesMax) {
+    evaluator.fail(call, "a label value of more than " + std::to_string(kLabelBytesMax) + " bytes", Errc::too_large);
+    return false;
+  }
+  element.labels.set(label, value);
+  if (label == kNameLabel) element.drop_name = false;
+  return evaluator.work(call, 1 + value.size() / kBytesAWork);
+}
+
 }  // namespace
 
-bool is_label_name(std::string_view text) {
-  if (text.empty()) return false;
-  for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    std::size_t length = 0;
-    if (lead < 0x80) length = 1;
-    if (lead >= 0xC2 && lead < 0xE0) length = 2;
-    if (lead >= 0xE0 && lead < 0xF0) length = 3;
-    if (lead >= 0xF0 && lead < 0xF5) length = 4;
-    if (length == 0 || i + length > text.size()) return false;
-    for (std::size_t j = 1; j < length; ++j)
-      if ((static_cast<unsigned char>(text[i + j]) & 0xC0U) != 0x80U) return false;
-    i += length;
-  }
-  return true;
-}
+bool is_label_name(std::string_view text) { return !text.empty() && is_utf8(text); }
 
 Operand label_replace(Evaluator& evaluator, const Expr& call, std::vector<Operand>& args) {
   Operand out;
@@ -92,8 +93,9 @@ Operand label_replace(Evaluator& evaluator, const Expr& call, std::vector<Operan
     const std::string source(element.labels.get(args[3].string));
     const re2::StringPiece piece(source);
     if (regex.Match(piece, 0, source.size(), RE2::ANCHOR_BOTH, groups.data(), static_cast<int>(groups.size())))
-      element.labels.set(destination, expand(args[2].string, regex, groups));
+      if (!write(evaluator, call, element, destination, expand(args[2].string, regex, groups))) return out;
   }
+  evaluator.require_unique(call, out.vector);
   return out;
 }
 
@@ -115,8 +117,9 @@ Operand label_join(Evaluator& evaluator, const Expr& call, std::vector<Operand>&
       if (i > 3) joined += args[2].string;
       joined += element.labels.get(args[i].string);
     }
-    element.labels.set(args[1].string, joined);
+    if (!write(evaluator, call, element, args[1].string, joined)) return out;
   }
+  evaluator.require_unique(call, out.vector);
   return out;
 }
 

@@ -1,3 +1,4 @@
+// Text to tokens, the way Prometheus reads numbers, durations and strings. First step of parse().
 #include "promql/lex.hpp"
 
 #include <charconv>
@@ -49,8 +50,8 @@ class Lexer {
 
  private:
   char peek(std::size_t ahead = 0) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
-  bool push(TokenKind kind, std::string text = {}, double number = 0) {
-    tokens_.push_back({kind, static_cast<std::uint32_t>(begin_), static_cast<std::uint32_t>(at_), std::move(text), number});
+  bool push(TokenKind kind, std::string text = {}, double number = 0, bool as_duration = false) {
+    tokens_.push_back({kind, static_cast<std::uint32_t>(begin_), static_cast<std::uint32_t>(at_), std::move(text), number, as_duration});
     return true;
   }
   bool take(TokenKind kind, std::size_t bytes = 1) {
@@ -73,7 +74,7 @@ class Lexer {
     while (at_ < text_.size()) {
       const char c = text_[at_];
       if (c == '#') {
-        while (at_ < text_.size() && text_[at_] != '\n') ++at_;
+        while (at_ < text_.size() && text_[at_] != '\n' && text_[at_] != '\r') ++at_;
       } else if (c == ' ' || c == '\t' || c == '\n' || c == '\r') {
         ++at_;
       } else {
@@ -113,8 +114,12 @@ class Lexer {
         if (peek(1) == '=') return take(TokenKind::not_equal, 2);
         if (peek(1) == '~') return take(TokenKind::not_match, 2);
         return fail(at_, "unexpected character after '!'");
-      case '<': return peek(1) == '=' ? take(TokenKind::less_equal, 2) : take(TokenKind::less);
-      case '>': return peek(1) == '=' ? take(TokenKind::greater_equal, 2) : take(TokenKind::greater);
+      case '<':
+        if (peek(1) == '/') return take(TokenKind::trim_upper, 2);
+        return peek(1) == '=' ? take(TokenKind::less_equal, 2) : take(TokenKind::less);
+      case '>':
+        if (peek(1) == '/') return take(TokenKind::trim_lower, 2);
+        return peek(1) == '=' ? take(TokenKind::greater_equal, 2) : take(TokenKind::greater);
       default: return fail(at_, "unexpected character: '" + std::string(character(at_)) + "'");
     }
   }
@@ -141,11 +146,12 @@ class Lexer {
 
   bool number() {
     if (peek() == '0' && (peek(1) == 'x' || peek(1) == 'X')) {
-      at_ += 2;
+      at_ += peek(2) == '_' ? 3 : 2;
       const std::string hex = digits(is_hex);
       if (hex.empty() || hex.size() > 16 || is_letter(peek()) || is_digit(peek())) return bad_number();
       std::uint64_t value = 0;
       std::from_chars(hex.data(), hex.data() + hex.size(), value, 16);
+      if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) return bad_number();
       return push(TokenKind::number, {}, static_cast<double>(value));
     }
     std::string form = digits(is_digit);
@@ -180,7 +186,8 @@ class Lexer {
     if (read.ec == std::errc::result_out_of_range) {
       const auto exponent = form.find('e');
       const bool tiny = exponent != std::string::npos && exponent + 1 < form.size() && form[exponent + 1] == '-';
-      value = tiny ? 0 : std::numeric_limits<double>::infinity();
+      if (!tiny) return fail(begin_, "error parsing number: \"" + form + "\" is out of range");
+      value = 0;
     } else if (read.ec != std::errc{}) {
       return bad_number();
     }
@@ -193,7 +200,7 @@ class Lexer {
     if (is_letter(peek()) || peek() == '.') return bad_number();
     const auto parsed = parse_duration(text_.substr(begin_, at_ - begin_));
     if (parsed.has_error()) return bad_number();
-    return push(TokenKind::number, {}, static_cast<double>(parsed->count()) / 1e9);
+    return push(TokenKind::number, {}, static_cast<double>(parsed->count()) / 1e9, true);
   }
 
   bool string(char quote) {
@@ -214,6 +221,7 @@ class Lexer {
       ++at_;
     }
     ++at_;
+    if (!is_utf8(text_.substr(begin_, at_ - begin_))) return fail(begin_, "invalid UTF-8 rune");
     return push(TokenKind::string, std::move(out));
   }
 
@@ -279,6 +287,23 @@ Error parse_error(std::string_view text, std::size_t at, std::string message) {
   for (const char c : text.substr(0, std::min(at, text.size()))) column += (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;
   return Error(Errc::invalid_argument, "cannot parse the expression")
       .because("column " + std::to_string(column) + ": " + std::move(message));
+}
+
+bool is_utf8(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    const auto second = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : '\0');
+    std::size_t length = 0;
+    if (lead < 0x80) length = 1;
+    if (lead >= 0xC2 && lead < 0xE0) length = 2;
+    if (lead >= 0xE0 && lead < 0xF0) length = (lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) ? 0 : 3;
+    if (lead >= 0xF0 && lead < 0xF5) length = (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F) ? 0 : 4;
+    if (length == 0 || i + length > text.size()) return false;
+    for (std::size_t j = 1; j < length; ++j)
+      if ((static_cast<unsigned char>(text[i + j]) & 0xC0U) != 0x80U) return false;
+    i += length;
+  }
+  return true;
 }
 
 std::string quoted(std::string_view text) {

@@ -39,6 +39,8 @@ enum class TokenKind {
   div,
   mod,
   pow,
+  trim_upper,
+  trim_lower,
 };
 
 struct Token {
@@ -46,6 +48,7 @@ struct Token {
   std::uint32_t begin = 0, end = 0;  ///< byte range in the text
   std::string text;                  ///< an identifier as written; a string without quotes, escapes resolved
   double number = 0;                 ///< a number; a duration in seconds
+  bool as_duration = false;          ///< a number that was written as `5m`
 };
 
 /// Cuts `text` into tokens, `end` last.
@@ -54,6 +57,9 @@ Result<std::vector<Token>> lex(std::string_view text);
 
 /// A parse error at byte `at` of `text`: `why` is "column N: message", N counting characters from 1.
 Error parse_error(std::string_view text, std::size_t at, std::string message);
+
+/// Whether `text` is valid UTF-8.
+bool is_utf8(std::string_view text);
 
 /// `text` as PromQL writes a string: in double quotes, escaped.
 std::string quoted(std::string_view text);

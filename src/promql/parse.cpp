@@ -32,6 +32,8 @@ std::optional<Operator> operator_of(const Token& token) {
     case TokenKind::less_equal: return Operator{BinaryOp::le, 3, true};
     case TokenKind::greater: return Operator{BinaryOp::gt, 3, true};
     case TokenKind::greater_equal: return Operator{BinaryOp::ge, 3, true};
+    case TokenKind::trim_upper: return Operator{BinaryOp::trim_upper, 3};
+    case TokenKind::trim_lower: return Operator{BinaryOp::trim_lower, 3};
     case TokenKind::identifier: break;
     default: return std::nullopt;
   }
@@ -153,7 +155,8 @@ Parser::Node Parser::binary(Node left, const Operator& op, std::uint32_t op_begi
   }
   Node right = expression(op.op == BinaryOp::pow ? op.precedence : op.precedence + 1);
   if (!right) return nullptr;
-  if (!check_operands(*left, *right, op, op_begin, e->return_bool, matching, m)) return nullptr;
+  if (!check_operands(*left, *right, op, op_begin, e->return_bool, m)) return nullptr;
+  if (left->type != ValueType::vector || right->type != ValueType::vector) m = VectorMatching{};  // `x + on () 1` matches nothing.
   if (left->type == ValueType::vector || right->type == ValueType::vector) e->type = ValueType::vector;
   e->args = {std::move(left), std::move(right)};
   return done(std::move(e));
@@ -166,7 +169,7 @@ std::string_view Parser::word_at(std::size_t begin) const {
 }
 
 bool Parser::check_operands(const Expr& left, const Expr& right, const Operator& op, std::uint32_t op_begin, bool return_bool,
-                            bool matching, const VectorMatching& m) {
+                            const VectorMatching& m) {
   for (const Expr* side : {&left, &right}) {
     if (side->type != ValueType::scalar && side->type != ValueType::vector)
       return fail(side->begin, "binary expression must contain only scalar and instant vector types"), false;
@@ -174,7 +177,7 @@ bool Parser::check_operands(const Expr& left, const Expr& right, const Operator&
   const bool vectors = left.type == ValueType::vector && right.type == ValueType::vector;
   if (!vectors && op.set)
     return fail(op_begin, "set operator \"" + lower(word_at(op_begin)) + "\" not allowed in binary scalar expression"), false;
-  if (!vectors && matching) return fail(op_begin, "vector matching only allowed between instant vectors"), false;
+  if (!vectors && !m.labels.empty()) return fail(op_begin, "vector matching only allowed between instant vectors"), false;
   if (left.type == ValueType::scalar && right.type == ValueType::scalar && op.comparison && !return_bool)
     return fail(op_begin, "comparisons between scalars must use BOOL modifier"), false;
   for (const std::string& label : m.include) {
@@ -188,9 +191,9 @@ bool Parser::label_list(std::vector<std::string>& out) {
   if (!expect(TokenKind::left_paren, "\"(\"", "grouping opts")) return false;
   while (peek().kind != TokenKind::right_paren) {
     const Token& t = peek();
-    if ((t.kind != TokenKind::identifier && t.kind != TokenKind::string) || t.text.empty() ||
-        (t.kind == TokenKind::identifier && !is_plain_name(t.text, false)))
-      return unexpected("grouping opts", "label"), false;
+    const bool is_name = t.kind == TokenKind::identifier && is_plain_name(t.text, false) && !is_word(t, "without") && !is_word(t, "inf") &&
+                         !is_word(t, "nan");
+    if (!is_name && (t.kind != TokenKind::string || t.text.empty() || !is_utf8(t.text))) return unexpected("grouping opts", "label"), false;
     out.push_back(t.text);
     next();
     if (!next_is(TokenKind::comma)) break;
@@ -205,6 +208,7 @@ Parser::Node Parser::primary() {
       next();
       Node e = make(Kind::number, ValueType::scalar, t.begin);
       e->number = t.number;
+      e->as_duration = t.as_duration;
       return done(std::move(e));
     }
     case TokenKind::string: {
@@ -240,7 +244,7 @@ Parser::Node Parser::word() {
   if (is_aggregation(low) && (after.kind == TokenKind::left_paren || is_word(after, "by") || is_word(after, "without")))
     return aggregate(low);
   if (after.kind == TokenKind::left_paren) return call();
-  for (const char* reserved : {"on", "ignoring", "group_left", "group_right", "bool"})
+  for (const char* reserved : {"on", "ignoring", "group_left", "group_right", "bool", "atan2"})
     if (low == reserved) return unexpected("expression");
   return selector();
 }

@@ -31,31 +31,19 @@ Parser::Node Parser::postfix() {
   return e;
 }
 
-std::optional<Duration> Parser::duration(const char* where, bool may_be_negative) {
-  const Token& sign = peek();
-  const bool negative = sign.kind == TokenKind::sub;
-  if (negative || sign.kind == TokenKind::add) next();
-  const Token& t = peek();
-  if (t.kind != TokenKind::number) return unexpected(where, "number or duration"), std::nullopt;
-  next();
-  if (!(t.number < kSecondsMax)) return fail(t.begin, "duration out of range"), std::nullopt;
-  if (!may_be_negative && (negative || t.number <= 0)) return fail(sign.begin, "duration must be greater than 0"), std::nullopt;
-  const auto ms = static_cast<std::int64_t>(std::llround(t.number * 1e3));
-  if (!may_be_negative && ms == 0) return fail(sign.begin, "duration must be at least 1ms"), std::nullopt;
-  return std::chrono::milliseconds(negative ? -ms : ms);
-}
-
 Parser::Node Parser::range(Node e) {
   const std::uint32_t bracket = next().begin;
-  const auto length = duration("range", false);
+  auto length = positive_duration("subquery or range selector");
   if (!length) return nullptr;
   if (next_is(TokenKind::colon)) {
     Node q = make(Kind::subquery, ValueType::matrix, e->begin);
-    q->range = *length;
+    q->range = length->value;
+    q->range_expr = std::move(length->expr);
     if (peek().kind != TokenKind::right_bracket) {
-      const auto step = duration("subquery", false);
+      auto step = positive_duration("subquery selector");
       if (!step) return nullptr;
-      q->step = *step;
+      q->step = step->value;
+      q->step_expr = std::move(step->expr);
     }
     if (!expect(TokenKind::right_bracket, "\"]\"", "subquery selector")) return nullptr;
     if (e->type != ValueType::vector)
@@ -65,22 +53,24 @@ Parser::Node Parser::range(Node e) {
   }
   if (!expect(TokenKind::right_bracket, "\":\" or \"]\"", "subquery or range")) return nullptr;
   if (e->kind != Kind::selector) return fail(bracket, "ranges only allowed for vector selectors");
-  if (has_offset_.contains(e.get())) return fail(bracket, "no offset modifiers allowed before range");
+  if (e->offset != Duration{0} || e->offset_expr) return fail(bracket, "no offset modifiers allowed before range");
   if (e->at_kind != Expr::At::none) return fail(bracket, "no @ modifiers allowed before range");
   e->kind = Kind::range_selector;
   e->type = ValueType::matrix;
-  e->range = *length;
+  e->range = length->value;
+  e->range_expr = std::move(length->expr);
   return done(std::move(e));
 }
 
 Parser::Node Parser::offset(Node e) {
   const std::uint32_t word = next().begin;
-  const auto by = duration("offset", true);
+  auto by = offset_duration();
   if (!by) return nullptr;
   if (!is_selector(*e))
     return fail(word, "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery");
-  if (!has_offset_.insert(e.get()).second) return fail(word, "offset may not be set multiple times");
-  e->offset = *by;
+  if (e->offset != Duration{0} || e->offset_expr) return fail(word, "offset may not be set multiple times");
+  e->offset = by->value;
+  e->offset_expr = std::move(by->expr);
   return done(std::move(e));
 }
 
@@ -112,15 +102,21 @@ Parser::Node Parser::selector() {
   if (peek().kind == TokenKind::identifier) name = next().text;
   if (next_is(TokenKind::left_brace)) {
     while (peek().kind != TokenKind::right_brace) {
-      if (!matcher(*e, name)) return nullptr;
+      if (!matcher(*e)) return nullptr;
       if (!next_is(TokenKind::comma)) break;
     }
     if (!expect(TokenKind::right_brace, "\",\" or \"}\"", "label matching")) return nullptr;
   }
+  std::string set;  // The name as the braces say it.
+  for (const series::Matcher& m : e->matchers) {
+    if (m.label() != kNameLabel) continue;
+    if (name) return fail(e->begin, "metric name must not be set twice: " + quoted(*name) + " or " + quoted(m.value()));
+    if (m.op() != series::Matcher::Op::equal) continue;
+    if (!set.empty()) return fail(e->begin, "metric name must not be set twice: " + quoted(set) + " or " + quoted(m.value()));
+    set = m.value();
+  }
   if (name) {
-    for (const series::Matcher& m : e->matchers)
-      if (m.label() == kNameLabel && m.op() == series::Matcher::Op::equal)
-        return fail(e->begin, "metric name must not be set twice: \"" + *name + "\" or \"" + m.value() + "\"");
+    e->named = true;
     e->matchers.insert(e->matchers.begin(), series::Matcher::make(std::string(kNameLabel), series::Matcher::Op::equal, *name).value());
   }
   const bool selects = std::any_of(e->matchers.begin(), e->matchers.end(), [](const series::Matcher& m) { return !m.matches(""); });
@@ -128,7 +124,7 @@ Parser::Node Parser::selector() {
   return done(std::move(e));
 }
 
-bool Parser::matcher(Expr& e, std::optional<std::string>& name) {
+bool Parser::matcher(Expr& e) {
   const Token& label = peek();
   const bool is_string = label.kind == TokenKind::string;
   if (!is_string && (label.kind != TokenKind::identifier || !is_plain_name(label.text, false)))
@@ -144,8 +140,7 @@ bool Parser::matcher(Expr& e, std::optional<std::string>& name) {
   }
   if (!op) {
     if (!is_string) return unexpected("label matching", "label matching operator"), false;
-    if (name) return fail(label.begin, "metric name must not be set twice: \"" + *name + "\" or \"" + label.text + "\""), false;
-    name = label.text;
+    e.matchers.push_back(series::Matcher::make(std::string(kNameLabel), series::Matcher::Op::equal, label.text).value());
     return true;
   }
   next();

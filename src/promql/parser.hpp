@@ -1,10 +1,10 @@
-// The parser's inside: one class over three files. Expressions are in parse.cpp, selectors in parse_selector.cpp, calls in parse_call.cpp.
+// The parser's inside: one class over four files. Expressions are in parse.cpp, selectors in parse_selector.cpp, their durations in
+// parse_duration.cpp, calls in parse_call.cpp.
 #pragma once
 
 #include <algorithm>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +28,7 @@ class Parser {
 
  private:
   using Node = std::shared_ptr<Expr>;
+  using Span = std::shared_ptr<DurationExpr>;
   using Kind = Expr::Kind;
 
   const Token& peek(std::size_t ahead = 0) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
@@ -55,7 +56,7 @@ class Parser {
   Node unary();
   Node binary(Node left, const Operator& op, std::uint32_t op_begin);
   std::string_view word_at(std::size_t begin) const;
-  bool check_operands(const Expr& left, const Expr& right, const Operator& op, std::uint32_t op_begin, bool return_bool, bool matching,
+  bool check_operands(const Expr& left, const Expr& right, const Operator& op, std::uint32_t op_begin, bool return_bool,
                       const VectorMatching& m);
   /// "(a, b)"; a trailing comma is allowed.
   bool label_list(std::vector<std::string>& out);
@@ -63,13 +64,30 @@ class Parser {
   Node word();
 
   Node postfix();
-  std::optional<Duration> duration(const char* where, bool may_be_negative);
+  /// A duration and, where it is no plain literal, its expression.
+  struct Length {
+    Duration value{};
+    DurationPtr expr;
+  };
+  /// Between brackets: any expression, greater than 0 where that is known.
+  std::optional<Length> positive_duration(const char* where);
+  /// After `offset`: a literal with its sign, or step(), range(), min_of(), max_of() or parentheses. Operators after it are not its own.
+  std::optional<Length> offset_duration();
+  Span duration_expression(int precedence_min);
+  Span duration_unary();
+  Span duration_primary();
+  Span duration_literal();
+  Span duration_call();
+  /// `operand` with a sign: a literal takes it in, an expression goes below it.
+  Span signed_duration(bool negative, Span operand, bool keep_plus);
+  Span closed(Span d, std::size_t at);
+  std::optional<Length> length_of(Span d);
   Node range(Node e);
   Node offset(Node e);
   Node at_modifier(Node e);
   Node selector();
   /// One `label op "value"`, or a quoted metric name.
-  bool matcher(Expr& e, std::optional<std::string>& name);
+  bool matcher(Expr& e);
 
   bool grouping(Expr& e);
   Node aggregate(const std::string& name);
@@ -81,7 +99,6 @@ class Parser {
   std::vector<Token> tokens_;
   std::size_t at_ = 0;
   int depth_ = 0;
-  std::set<const Expr*> has_offset_;  ///< `offset 0s` counts as set too
   std::optional<Error> failure_;
 };
 

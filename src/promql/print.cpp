@@ -1,6 +1,10 @@
-// The tree as canonical text.
+// The tree as canonical text, exactly as Prometheus's String() writes it. What parse() made, to_text() gives back.
+#include <algorithm>
+#include <array>
 #include <charconv>
+#include <chrono>
 #include <cmath>
+#include <cstdlib>
 
 #include "promql/lex.hpp"
 #include "promql/parse.hpp"
@@ -28,6 +32,8 @@ const char* text_of(BinaryOp op) {
     case BinaryOp::land: return "and";
     case BinaryOp::lor: return "or";
     case BinaryOp::lunless: return "unless";
+    case BinaryOp::trim_upper: return "</";
+    case BinaryOp::trim_lower: return ">/";
   }
   return "";
 }
@@ -42,13 +48,39 @@ const char* text_of(series::Matcher::Op op) {
   return "";
 }
 
-std::string number_text(double v) {
-  if (std::isnan(v)) return "NaN";
-  if (std::isinf(v)) return v > 0 ? "+Inf" : "-Inf";
-  std::array<char, 64> buffer{};
-  const auto written = std::to_chars(buffer.data(), buffer.data() + buffer.size(), v);
-  return {buffer.data(), written.ptr};
+/// Years and weeks only where nothing is left over: 8d, not 1w1d.
+std::string duration_text(Duration d) {
+  struct Unit {
+    const char* name;
+    std::int64_t ms;
+    bool exact;
+  };
+  constexpr std::array<Unit, 7> kUnits{{{"y", 31'536'000'000, true},
+                                        {"w", 604'800'000, true},
+                                        {"d", 86'400'000, false},
+                                        {"h", 3'600'000, false},
+                                        {"m", 60'000, false},
+                                        {"s", 1000, false},
+                                        {"ms", 1, false}}};
+  std::int64_t left = std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
+  if (left == 0) return "0s";
+  std::string out = left < 0 ? "-" : "";
+  left = std::abs(left);
+  for (const Unit& unit : kUnits) {
+    if (left < unit.ms || (unit.exact && left % unit.ms != 0)) continue;
+    out += std::to_string(left / unit.ms) + unit.name;
+    left %= unit.ms;
+  }
+  return out;
 }
+
+std::string literal_text(double seconds, bool as_duration) {
+  if (!as_duration || !(std::abs(seconds) < 9.2e9)) return number_text(seconds);
+  return duration_text(std::chrono::milliseconds(std::llround(seconds * 1e3)));
+}
+
+/// A duration: its expression where it has one, else its value.
+std::string length_text(const DurationPtr& expr, Duration value) { return expr ? to_text(*expr) : duration_text(value); }
 
 std::string name_text(const std::string& label) { return is_plain_name(label, false) ? label : quoted(label); }
 
@@ -61,26 +93,22 @@ std::string list_text(const std::vector<std::string>& labels) {
   return out + ")";
 }
 
-/// A metric's name that cannot be mistaken for a keyword where an expression may stand.
-bool may_stand_alone(const std::string& name) {
-  if (!is_plain_name(name, true)) return false;
-  const std::string low = lower(name);
-  for (const char* word : {"inf", "nan", "on", "ignoring", "group_left", "group_right", "bool"})
-    if (low == word) return false;
-  return true;
-}
-
 std::string selector_text(const Expr& e) {
-  std::string name, inside;
-  for (const series::Matcher& m : e.matchers) {
-    if (m.label() == kNameLabel && m.op() == series::Matcher::Op::equal && name.empty() && may_stand_alone(m.value())) {
+  std::string name;
+  std::vector<std::string> inside;
+  for (std::size_t i = 0; i < e.matchers.size(); ++i) {
+    const series::Matcher& m = e.matchers[i];
+    if (i == 0 && e.named) {
       name = m.value();
-      continue;
+    } else {
+      inside.push_back(name_text(m.label()) + text_of(m.op()) + quoted(m.value()));
     }
-    if (!inside.empty()) inside += ",";
-    inside += name_text(m.label()) + text_of(m.op()) + quoted(m.value());
   }
-  return inside.empty() && !name.empty() ? name : name + "{" + inside + "}";
+  if (inside.empty()) return name;
+  std::sort(inside.begin(), inside.end());
+  std::string out = name + "{";
+  for (const std::string& matcher : inside) out += (&matcher == inside.data() ? "" : ",") + matcher;
+  return out + "}";
 }
 
 std::string modifiers(const Expr& e) {
@@ -93,7 +121,7 @@ std::string modifiers(const Expr& e) {
         std::to_chars(buffer.data(), buffer.data() + buffer.size(), static_cast<double>(e.at.millis()) / 1e3, std::chars_format::fixed, 3);
     out += " @ " + std::string(buffer.data(), written.ptr);
   }
-  if (e.offset != Duration{0}) out += " offset " + format_duration(e.offset);
+  if (e.offset_expr || e.offset != Duration{0}) out += " offset " + length_text(e.offset_expr, e.offset);
   return out;
 }
 
@@ -117,24 +145,68 @@ std::string binary_text(const Expr& e) {
   return out + " " + to_text(*e.args[1]);
 }
 
+const char* text_of(DurationExpr::Op op) {
+  switch (op) {
+    case DurationExpr::Op::plus:
+    case DurationExpr::Op::add: return "+";
+    case DurationExpr::Op::minus:
+    case DurationExpr::Op::sub: return "-";
+    case DurationExpr::Op::mul: return "*";
+    case DurationExpr::Op::div: return "/";
+    case DurationExpr::Op::mod: return "%";
+    case DurationExpr::Op::pow: return "^";
+    default: return "";
+  }
+}
+
+std::string duration_expression_text(const DurationExpr& d) {
+  switch (d.op) {
+    case DurationExpr::Op::literal: return literal_text(d.seconds, d.as_duration);
+    case DurationExpr::Op::step: return "step()";
+    case DurationExpr::Op::range: return "range()";
+    case DurationExpr::Op::min_of: return "min_of(" + to_text(*d.left) + ", " + to_text(*d.right) + ")";
+    case DurationExpr::Op::max_of: return "max_of(" + to_text(*d.left) + ", " + to_text(*d.right) + ")";
+    case DurationExpr::Op::plus:
+    case DurationExpr::Op::minus: return text_of(d.op) + to_text(*d.right);
+    default: return to_text(*d.left) + " " + text_of(d.op) + " " + to_text(*d.right);
+  }
+}
+
 }  // namespace
+
+std::string number_text(double v) {
+  if (std::isnan(v)) return "NaN";
+  if (std::isinf(v)) return v > 0 ? "+Inf" : "-Inf";
+  std::array<char, 64> buffer{};
+  const auto written = std::to_chars(buffer.data(), buffer.data() + buffer.size(), v, std::chars_format::scientific);
+  const std::string text(buffer.data(), written.ptr);
+  const int exponent = std::atoi(text.c_str() + text.find('e') + 1);
+  if (exponent < -4 || exponent >= 6) return text;  // Like Go's %v, for which a million is 1e+06.
+  const auto fixed = std::to_chars(buffer.data(), buffer.data() + buffer.size(), v, std::chars_format::fixed);
+  return {buffer.data(), fixed.ptr};
+}
+
+std::string to_text(const DurationExpr& d) {
+  const std::string text = duration_expression_text(d);
+  return d.in_parens ? "(" + text + ")" : text;
+}
 
 std::string to_text(const Expr& e) {
   switch (e.kind) {
-    case Kind::number: return number_text(e.number);
+    case Kind::number: return literal_text(e.number, e.as_duration);
     case Kind::string: return quoted(e.string);
     case Kind::selector: return selector_text(e) + modifiers(e);
-    case Kind::range_selector: return selector_text(e) + "[" + format_duration(e.range) + "]" + modifiers(e);
+    case Kind::range_selector: return selector_text(e) + "[" + length_text(e.range_expr, e.range) + "]" + modifiers(e);
     case Kind::subquery:
-      return to_text(*e.args[0]) + "[" + format_duration(e.range) + ":" + (e.step == Duration{0} ? "" : format_duration(e.step)) + "]" +
-             modifiers(e);
+      return to_text(*e.args[0]) + "[" + length_text(e.range_expr, e.range) + ":" +
+             (e.step_expr || e.step != Duration{0} ? length_text(e.step_expr, e.step) : "") + "]" + modifiers(e);
     case Kind::unary_minus: return "-" + to_text(*e.args[0]);
     case Kind::binary: return binary_text(e);
     case Kind::aggregate:
       return e.function +
-             (e.by        ? " by " + list_text(e.grouping) + " "
-              : e.without ? " without " + list_text(e.grouping) + " "
-                          : "") +
+             (e.without             ? " without " + list_text(e.grouping) + " "
+              : !e.grouping.empty() ? " by " + list_text(e.grouping) + " "
+                                    : "") +
              arguments(e);
     case Kind::call: return e.function + arguments(e);
     case Kind::paren: return "(" + to_text(*e.args[0]) + ")";

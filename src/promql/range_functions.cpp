@@ -1,3 +1,4 @@
+// Counters, gauges and statistics over one window, with Prometheus's extrapolation. Pure arithmetic over points.
 #include "promql/range_functions.hpp"
 
 #include <cmath>
@@ -9,30 +10,14 @@ namespace {
 
 double seconds(Duration d) { return static_cast<double>(d.count()) / 1e9; }
 
-/// What the points say, extended to the window's ends where they come close to them: "close" is within 1.1 times the average
-/// distance of the points; else by half that distance. A counter is not extended below zero.
 std::optional<double> extrapolated(const Window& w, bool counter, bool per_second) {
   if (w.points.size() < 2) return std::nullopt;
-  const series::Point& first = w.points.front();
-  const series::Point& last = w.points.back();
-  double result = last.value - first.value;
+  double change = w.points.back().value - w.points.front().value;
   if (counter) {
     for (std::size_t i = 1; i < w.points.size(); ++i)
-      if (w.points[i].value < w.points[i - 1].value) result += w.points[i - 1].value;
+      if (w.points[i].value < w.points[i - 1].value) change += w.points[i - 1].value;
   }
-
-  double to_start = seconds(first.at - w.from);
-  double to_end = seconds(w.to - last.at);
-  const double sampled = seconds(last.at - first.at);
-  const double average = sampled / static_cast<double>(w.points.size() - 1);
-  const double threshold = average * 1.1;
-  if (to_start >= threshold) to_start = average / 2;
-  if (counter && result > 0 && first.value >= 0) to_start = std::min(to_start, sampled * (first.value / result));
-  if (to_end >= threshold) to_end = average / 2;
-
-  double factor = (sampled + to_start + to_end) / sampled;
-  if (per_second) factor /= seconds(w.to - w.from);
-  return result * factor;
+  return extrapolate({w.points.front(), w.points.back(), w.points.size(), change}, w.from, w.to, counter, per_second);
 }
 
 /// From the last two points alone.
@@ -79,6 +64,21 @@ auto value_at(const Window& w) {
 
 }  // namespace
 
+double extrapolate(const Ends& e, Instant from, Instant to, bool counter, bool per_second) {
+  double to_start = seconds(e.first.at - from);
+  double to_end = seconds(to - e.last.at);
+  const double sampled = seconds(e.last.at - e.first.at);
+  const double average = sampled / static_cast<double>(e.count - 1);
+  const double threshold = average * 1.1;
+  if (to_start >= threshold) to_start = average / 2;
+  if (counter && e.change > 0 && e.first.value >= 0) to_start = std::min(to_start, sampled * (e.first.value / e.change));
+  if (to_end >= threshold) to_end = average / 2;
+
+  double factor = (sampled + to_start + to_end) / sampled;
+  if (per_second) factor /= seconds(to - from);
+  return e.change * factor;
+}
+
 std::optional<double> rate(const Window& w) { return extrapolated(w, true, true); }
 std::optional<double> increase(const Window& w) { return extrapolated(w, true, false); }
 std::optional<double> delta(const Window& w) { return extrapolated(w, false, false); }
@@ -118,6 +118,7 @@ std::optional<double> max(const Window& w) { return extreme_of(w.points.size(), 
 std::optional<double> sum(const Window& w) { return sum_of(w.points.size(), value_at(w)); }
 std::optional<double> count(const Window& w) { return static_cast<double>(w.points.size()); }
 std::optional<double> last(const Window& w) { return w.points.back().value; }
+std::optional<double> first(const Window& w) { return w.points.front().value; }
 std::optional<double> present(const Window&) { return 1; }
 std::optional<double> stddev(const Window& w) { return std::sqrt(variance_of(w.points.size(), value_at(w))); }
 std::optional<double> stdvar(const Window& w) { return variance_of(w.points.size(), value_at(w)); }

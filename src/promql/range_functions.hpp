@@ -7,6 +7,16 @@
 
 namespace rollbackd::promql::range_functions {
 
+/// What `rate`, `increase` and `delta` need to know of a window.
+struct Ends {
+  series::Point first, last;
+  std::size_t count = 0;  ///< of points, at least 2
+  double change = 0;      ///< from first to last; of a counter with what its resets lost
+};
+/// The change extended to the window's ends where the points come close to them: "close" is within 1.1 times their average distance;
+/// else by half that distance. A counter is not extended below zero.
+double extrapolate(const Ends& ends, Instant from, Instant to, bool counter, bool per_second);
+
 std::optional<double> rate(const Window& w);
 std::optional<double> increase(const Window& w);
 std::optional<double> delta(const Window& w);
@@ -22,6 +32,7 @@ std::optional<double> max(const Window& w);
 std::optional<double> sum(const Window& w);
 std::optional<double> count(const Window& w);
 std::optional<double> last(const Window& w);
+std::optional<double> first(const Window& w);
 std::optional<double> present(const Window& w);
 std::optional<double> stddev(const Window& w);
 std::optional<double> stdvar(const Window& w);

@@ -18,10 +18,12 @@ struct Report {
   std::map<std::string, int> skipped;  ///< by reason
   std::vector<Failure> failed;
   int skipped_total() const;
+  /// "NAME: 3 passed, 1 skipped, 0 failed", then a line for each reason and two for each failure.
+  std::string text(std::string_view name) const;
 };
 
-/// Runs one script. Skipped and counted apart: evals over native histograms, and functions that upstream marks experimental.
-/// Annotations (`expect warn|info|no_warn|no_info`) are not checked: the engine has none.
+/// Runs one script. Skipped and counted apart: evals over native histograms, and what upstream marks experimental.
+/// A line that nobody can read is a failure; nothing is left out in silence.
 Report run(std::string_view script);
 
 }  // namespace rollbackd::promql::conformance

@@ -159,6 +159,12 @@ TEST(Parse, SelectorsAreCheckedAsPrometheusDoes) {
   EXPECT_THAT(why_not("x offset 5m [5m]"), HasSubstr("no offset modifiers allowed before range"));
   EXPECT_THAT(why_not("x @ 1 [5m]"), HasSubstr("no @ modifiers allowed before range"));
   EXPECT_THAT(why_not("x offset 1m offset 0s"), HasSubstr("offset may not be set multiple times"));
+  EXPECT_THAT(why_not("x{__name__!=\"y\"}"), HasSubstr("metric name must not be set twice: \"x\" or \"y\""));
+  EXPECT_THAT(why_not("{\"x\", __name__=\"y\"}"), HasSubstr("metric name must not be set twice: \"x\" or \"y\""));
+  EXPECT_THAT(why_not("sum by (without) (x)"), HasSubstr("expected label"));
+  EXPECT_THAT(why_not("1e400"), HasSubstr("error parsing number"));
+  EXPECT_THAT(why_not("atan2"), HasSubstr("unexpected \"atan2\""));
+  EXPECT_THAT(why_not("\"\xff\""), HasSubstr("invalid UTF-8 rune"));
   EXPECT_THAT(why_not("(x) offset 1m"), HasSubstr("offset modifier must be preceded by"));
   EXPECT_THAT(why_not("x[0s]"), HasSubstr("duration must be greater than 0"));
   EXPECT_THAT(why_not("x[-1m]"), HasSubstr("duration must be greater than 0"));
@@ -187,10 +193,14 @@ TEST(Parse, EverySelectorOfATreeIsListed) {
 }
 
 TEST(Parse, AnyTextGivesATreeThatPrintsItselfOrAnErrorWithAColumn) {
-  const std::array<std::string, 6> seeds{
-      "sum by (x) (rate(a[5m])) / on (x) group_left () b", "max_over_time(rate(a[1m])[10m:30s] offset 1m) > bool 2",
-      "label_replace(a, \"q\", \"$1\", \"x\", '(.*)')",    "absent(b @ 5) unless -x ^ 2 # end",
-      "topk(2, a) and quantile(0.5, {x=~\"y|z\"})",        "{\"a.b\", c!=`d`} offset -1h30m"};
+  const std::array<std::string, 8> seeds{"x[5m + step() * 2] offset -(1h / 7)",
+                                         "y[max_of(1m, range()):1 ^ 2 + 3] @ 5",
+                                         "sum by (x) (rate(a[5m])) / on (x) group_left () b",
+                                         "max_over_time(rate(a[1m])[10m:30s] offset 1m) > bool 2",
+                                         "label_replace(a, \"q\", \"$1\", \"x\", '(.*)')",
+                                         "absent(b @ 5) unless -x ^ 2 # end",
+                                         "topk(2, a) and quantile(0.5, {x=~\"y|z\"})",
+                                         "{\"a.b\", c!=`d`} offset -1h30m"};
   const std::array<std::string, 12> pieces{"(", ")", "[5m:]", " and ", "-", "^", "\"", "\\", "\xff", "1e", "@ end()", "{"};
   std::mt19937 random(7);  // NOLINT: the same texts in every run
   int trees = 0;
@@ -216,24 +226,116 @@ TEST(Parse, AnyTextGivesATreeThatPrintsItselfOrAnErrorWithAColumn) {
   EXPECT_GT(trees, 1000);
 }
 
-class RoundTrip : public testing::TestWithParam<const char*> {};
-
-TEST_P(RoundTrip, TheTextOfATreeGivesTheSameTree) {
-  const std::string text = to_text(*parsed(GetParam()));
-
-  EXPECT_EQ(text, GetParam());
-  EXPECT_EQ(to_text(*parsed(text)), text);
+TEST(Print, TheTextOfATreeGivesTheSameTree) {
+  for (const char* text : {"up",
+                           R"(up{code=~"5..",env!="",job="api",x!~"y"})",
+                           R"({__name__=~"a|b"})",
+                           R"({__name__="on"})",
+                           R"({"label.with.dots"="x",a="b"})",
+                           "rate(x[5m])",
+                           "x[1h30m] @ 1.500 offset -5m",
+                           "x @ start() offset 5m",
+                           "max_over_time(rate(x[1m])[10m:30s])",
+                           "x[10m:] @ end()",
+                           "-x ^ 2",
+                           "(a + b) * c",
+                           "a - -b",
+                           "a == bool on (x, y) group_left (z) b",
+                           "a / ignoring (x) group_right () b",
+                           "a unless on () b",
+                           "sum by (a, b) (x)",
+                           "count without () (x)",
+                           "topk by (a) (3, x)",
+                           R"(count_values("v", x))",
+                           R"(label_replace(x, "dst", "$1", "src", "(.*)\\d"))",
+                           "clamp(x, -1, +Inf)",
+                           "time() - 1.5e-07",
+                           "NaN",
+                           R"("a\n\"b\"")",
+                           "absent(x) or vector(0)",
+                           "x[5m + 1m]",
+                           "x[step() * 2:max_of(1m, range() / 100)] offset (5m - 2)",
+                           "x offset -(1h % 7m)",
+                           "x[(1 + 2) * 3 ^ 2]",
+                           "x offset +step()",
+                           "x[8d] offset 2w",
+                           "5m + 1",
+                           "a </ 3",
+                           "h >/ a"}) {
+    const ExprPtr tree = parsed(text);
+    ASSERT_TRUE(tree) << text;
+    EXPECT_EQ(to_text(*tree), text);
+  }
 }
 
-INSTANTIATE_TEST_SUITE_P(Expressions, RoundTrip,
-                         testing::Values("up", R"(up{job="api",code=~"5..",env!="",x!~"y"})", R"({__name__=~"a|b"})", R"({__name__="on"})",
-                                         R"({"label.with.dots"="x",a="b"})", "rate(x[5m])", "x[1h30m] @ 1.500 offset -5m",
-                                         "x @ start() offset 5m", "max_over_time(rate(x[1m])[10m:30s])", "x[10m:] @ end()", "-x ^ 2",
-                                         "(a + b) * c", "a - -b", "a == bool on (x, y) group_left (z) b",
-                                         "a / ignoring (x) group_right () b", "a unless on () b", "sum by (a, b) (x)",
-                                         "count without () (x)", "topk by (a) (3, x)", R"(count_values("v", x))",
-                                         R"(label_replace(x, "dst", "$1", "src", "(.*)\\d"))", "clamp(x, -1, +Inf)", "time() - 1.5e-07",
-                                         "NaN", R"("a\n\"b\"")", "absent(x) or vector(0)"));
+TEST(Print, WritesAsPrometheusDoesWhateverWasWritten) {
+  const std::vector<std::pair<const char*, const char*>> table{{"up{job='api',__name__!~\"x\"}", ""},
+                                                               {"x{b=\"2\",a=\"1\"}", "x{a=\"1\",b=\"2\"}"},
+                                                               {"{\"up\"}", "{__name__=\"up\"}"},
+                                                               {"{__name__=\"up\"}", "{__name__=\"up\"}"},
+                                                               {"SUM(x) BY (b,a)", "sum by (b, a) (x)"},
+                                                               {"sum by () (x)", "sum(x)"},
+                                                               {"sum(x) without (a)", "sum without (a) (x)"},
+                                                               {"1000000", "1e+06"},
+                                                               {"100000", "100000"},
+                                                               {"0.00001", "1e-05"},
+                                                               {"123456.75", "123456.75"},
+                                                               {"1234567", "1.234567e+06"},
+                                                               {"inf", "+Inf"},
+                                                               {"x[90s]", "x[1m30s]"},
+                                                               {"x[300]", "x[5m]"},
+                                                               {"x[14d]", "x[2w]"},
+                                                               {"x[365d]", "x[1y]"},
+                                                               {"x[(5m)]", "x[5m]"},
+                                                               {"x[5m*(2+1)]", "x[5m * (2 + 1)]"},
+                                                               {"x offset (1m+1m)", "x offset (1m + 1m)"},
+                                                               {"x offset 1m+1m", "x offset 1m + 1m"},
+                                                               {"x + on() 1", "x + 1"},
+                                                               {"a +on(b)group_left c", "a + on (b) group_left () c"},
+                                                               {"+x", "x"},
+                                                               {"x @ 5", "x @ 5.000"},
+                                                               {"x[-(-5m)]", "x[5m]"}};
+  for (const auto& [text, printed] : table) {
+    if (*printed == '\0') {
+      EXPECT_TRUE(parse(text).has_error()) << text;
+    } else {
+      EXPECT_EQ(to_text(*parsed(text)), printed) << text;
+    }
+  }
+}
+
+TEST(Durations, AreCalculatedWhereNoQueryDecides) {
+  EXPECT_EQ(parsed("x[5m + 1m]")->range, 6min);
+  EXPECT_EQ(parsed("x[2 ^ 3 * 1m]")->range, 8min);
+  EXPECT_EQ(parsed("x[2 ^ 3 ^ 0 * 1m]")->range, 2min) << "a power binds to the right";
+  EXPECT_EQ(parsed("x[10m - 2m - 1m]")->range, 7min);
+  EXPECT_EQ(parsed("x[1h % 25m]")->range, 10min);
+  EXPECT_EQ(parsed("x[min_of(5m, 1h) + max_of(1, 2)]")->range, 302s);
+  EXPECT_EQ(parsed("x offset -(1m * 2)")->offset, -2min);
+  EXPECT_EQ(parsed("x offset -1m")->offset, -1min);
+  EXPECT_EQ(parsed("x[1h:1m * 2]")->step, 2min);
+  EXPECT_EQ(parsed("x offset step()")->offset, Duration{0}) << "an instant query has no step";
+  EXPECT_EQ(parsed("x offset 1m + 1m")->kind, Kind::binary) << "without parentheses only the first duration is the offset's";
+  EXPECT_EQ(parsed("x offset -2 ^ 2")->kind, Kind::binary);
+  EXPECT_EQ(parsed("5m + 1")->args[0]->number, 300);
+}
+
+TEST(Durations, AreRefusedAsPrometheusDoes) {
+  EXPECT_EQ(why_not("x[0]"), "column 3: duration must be greater than 0");
+  EXPECT_EQ(why_not("x[-5m]"), "column 3: duration must be greater than 0");
+  EXPECT_EQ(why_not("x[5m / 0]"), "column 6: division by zero");
+  EXPECT_EQ(why_not("x[5m % 0s]"), "column 6: modulo by zero");
+  EXPECT_THAT(why_not("x[y]"), HasSubstr("unexpected \"y\" in duration expression, expected number, duration, step(), or range()"));
+  EXPECT_THAT(why_not("x[5m +]"), HasSubstr("unexpected \"]\""));
+  EXPECT_THAT(why_not("x[max(1m, 2m)]"), HasSubstr("unexpected \"max\""));
+  EXPECT_THAT(why_not("x[]"), HasSubstr("unexpected \"]\" in subquery or range selector"));
+  EXPECT_THAT(why_not("x offset"), HasSubstr("unexpected end of input in offset"));
+  EXPECT_THAT(why_not("x[1e300]"), HasSubstr("duration out of range"));
+  EXPECT_THAT(why_not("x[" + std::string(200, '-') + "1]"), HasSubstr("nested too deeply"));
+  std::string sum = "1";
+  for (int i = 0; i < 200; ++i) sum += "+1";
+  EXPECT_THAT(why_not("x[" + sum + "]"), HasSubstr("nested too deeply"));
+}
 
 }  // namespace
 }  // namespace rollbackd::promql

@@ -29,6 +29,11 @@ class Dependencies {
   std::vector<RuleId> makers(std::span<const series::Matcher> matchers) const;
   /// The rules that read what `id` makes; one may be named twice.
   std::vector<RuleId> readers(RuleId id) const;
+  /// Alerting rules of this name.
+  std::span<const RuleId> alerting(std::string_view name) const {
+    const auto at = alerting_by_name_.find(name);
+    return at == alerting_by_name_.end() ? std::span<const RuleId>() : std::span<const RuleId>(at->second);
+  }
   /// Whether each reads what the other makes, over however many others (a rule that counts all alerts, itself among them): then neither
   /// waits for the other to see.
   bool in_one_circle(RuleId a, RuleId b) const { return circle_[a] == circle_[b]; }

@@ -11,6 +11,7 @@
 #include "base/time.hpp"
 #include "model/alert.hpp"
 #include "model/batch.hpp"
+#include "model/kept_alert.hpp"
 #include "promql/evaluate.hpp"
 #include "rules/groups.hpp"
 #include "series/store.hpp"
@@ -75,6 +76,13 @@ class Judge {
   std::optional<Instant> next_due() const;
   /// All evidence is stale: every rule is blind until fresh samples (suspend, stopped process).
   Judgement on_gap(Instant now);
+
+  /// At most `max` pending and firing alerts as they can be taken back by a later run; those that may roll back first.
+  std::vector<KeptAlert> keep(std::size_t max) const;
+  /// Takes back alerts of `service` from a run before, where their rules are unchanged; after `begin_epoch`, and only when it is the epoch
+  /// that they were about. They are blind, and nothing is told of them, until their rules see; what is already known counts more. The time
+  /// since `known_until` proves neither a breach nor its absence.
+  void restore(const ServiceKey& service, const std::vector<KeptAlert>& alerts, Instant known_until, Instant now);
 
   std::vector<ActiveAlert> alerts() const;                          ///< pending and firing ones
   std::vector<RuleStatus> status(const ServiceKey& service) const;  ///< of every rule that concerns it

@@ -257,7 +257,9 @@ struct Judge::Impl : series::Watcher, TemplateSource {
     }
   }
 
-  // --- Reload ---
+  // --- What outlives the daemon, and a reload ---
+
+  void take_back(const CompiledRule& rule, Cell& cell, const ServiceKey& service, const KeptAlert& kept, AlertState state, Instant now);
 
   struct Kept {
     std::map<std::string, RuleId> ids;  ///< by the rule's key, in the new set

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "promql/evaluate.hpp"
 #include "rules/alert_state.hpp"
+#include "rules/compiled.hpp"
 #include "rules/judge.hpp"
 #include "rules/rule_set.hpp"
 
@@ -39,6 +41,8 @@ struct Cell {
   std::vector<Labels> recorded;     ///< series that its last known result made; one that is missing next time gets a staleness marker
   std::vector<std::string> checks;  ///< of its service that can feed it, by way of recording rules too
   std::optional<Instant> due;       ///< when it is to run again without a sample
+  Instant ran;                      ///< when it last ran
+  std::unique_ptr<Compiled> compiled;
 };
 
 /// What one evaluation says about one cell.

@@ -16,6 +16,7 @@ void Judge::Impl::retire(const CompiledRule& rule, Cell& cell, const ServiceKey&
 
 void Judge::Impl::adopt(Cell& to, Cell&& from, const CompiledRule& was) {
   const RuleId id = to.rule;
+  from.compiled = std::move(to.compiled);  // That is of the new set.
   to = std::move(from);
   to.rule = id;
   to.reported = to.reported && was.rule->ignore_no_data == (*rules)[id].rule->ignore_no_data;
@@ -40,6 +41,8 @@ void Judge::set_rules(Groups groups, Instant now) {
     RuleFacts& facts = j.facts[id];
     facts.sets_owner = !rule.group->only && (rule.labels.has(kServiceLabel) || rule.labels.has(kEnvironmentLabel));
     facts.splits = rule.timed && !rule.group->only && !facts.sets_owner && proves_local(*rule.rule->expr);
+    const auto is_made = [&](const promql::Expr* selector) { return !j.dependencies.makers(selector->matchers).empty(); };
+    facts.compiles = rule.shape && std::none_of(rule.selectors.begin(), rule.selectors.end(), is_made);
     facts.for_nobody = !may_belong_to_a_service(*rule.group, *rule.rule);
   }
   j.find_readers();
@@ -214,6 +217,7 @@ Judgement Judge::on_due(Instant now) {
     ServiceState& service = *j.by_id[id];
     const bool stale = service.stale_at && *service.stale_at <= now;
     for (const SlotSet::Slot slot : service.due.take_due(now)) service.touched.insert(slot);
+    j.touch_moving(service, now);
     for (const Cell& cell : service.cells) {
       if (!stale) break;
       if (cell.verdict != Verdict::blind && cell.fed) service.touch(cell);

@@ -37,15 +37,24 @@ inline bool names(const std::vector<std::string>& list, std::string_view text) {
 
 /// One declared service with its cells of all rules that run for it alone: top-level files' rules first, then its own, in file order.
 struct ServiceState {
+  /// A cell whose result may change with time alone, and how long it may go without being asked: as long as Prometheus would wait.
+  struct Moving {
+    SlotSet::Slot slot = 0;
+    Duration interval{};
+  };
+
   ServiceKey key;
+  series::Service* in_store = nullptr;
   Schedule::Id id = 0;
   std::vector<Source> sources;
-  std::vector<Cell> cells;          ///< by CompiledRule::slot
-  const RuleSet* rules = nullptr;   ///< those that the cells are of
-  SlotSet touched;                  ///< cells that run in the pass under way, or the next
-  SlotSet blind;                    ///< cells whose verdict is blind: their source may be back with any batch
-  Schedule due;                     ///< of cells, by slot: when they run again without a sample
-  std::optional<Instant> stale_at;  ///< slot in which the next source falls silent
+  std::vector<Cell> cells;         ///< by CompiledRule::slot
+  const RuleSet* rules = nullptr;  ///< those that the cells are of
+  SlotSet touched;                 ///< cells that run in the pass under way, or the next
+  SlotSet blind;                   ///< cells whose verdict is blind: their source may be back with any batch
+  Schedule due;                    ///< of cells, by slot: when they run again without a sample
+  std::vector<Moving> moving;
+  std::optional<Instant> recheck_at;  ///< slot in which the first of `moving` has waited for so long
+  std::optional<Instant> stale_at;    ///< slot in which the next source falls silent
 
   Cell* cell(RuleId rule) {
     const std::uint32_t slot = (*rules)[rule].slot;
@@ -60,6 +69,7 @@ struct RuleFacts {
   bool splits = false;      ///< its parts may be evaluated for one service alone, although it runs on the interval for another reason
   bool for_nobody = false;  ///< nothing that it makes can belong to a service
   bool sets_owner = false;  ///< its own labels say whose its results are
+  bool compiles = false;    ///< of a plain shape, and nothing that it reads is made by rules
   std::optional<Instant> last_run;
 };
 
@@ -114,11 +124,28 @@ struct Judge::Impl : series::Watcher, TemplateSource {
 
   // --- What touches what ---
 
-  void created(series::Series& series) override { series.readers = rules->readers_of(series.labels); }
-  void dropped(series::Series&) override {}
+  void created(series::Series& series) override {
+    series.readers = rules->readers_of(series.labels);
+    if (ServiceState* service = find(series::owner_of(series))) attach(*service, series);
+  }
+  void dropped(series::Series& series) override {
+    ServiceState* service = find(series::owner_of(series));
+    if (service == nullptr || service->rules != rules.get()) return;  // In a reload: its cells are about to go, too.
+    for (const series::Reader& reader : series.readers) {
+      Cell* cell = service->cell(reader.rule);
+      if (cell != nullptr && cell->compiled) cell->compiled->remove(reader.selector, series);
+    }
+  }
+  void attach(ServiceState& service, series::Series& series) {
+    if (service.rules != rules.get()) return;
+    for (const series::Reader& reader : series.readers) {
+      Cell* cell = service.cell(reader.rule);
+      if (cell != nullptr && cell->compiled) cell->compiled->add(reader.selector, series);
+    }
+  }
   /// Finds the readers of all series anew: after a reload.
   void find_readers() {
-    for (series::Series* series : store.series()) created(*series);
+    for (series::Series* series : store.series()) series->readers = rules->readers_of(series->labels);
   }
 
   /// @param running  the cell whose result it reads, in the same service
@@ -137,11 +164,21 @@ struct Judge::Impl : series::Watcher, TemplateSource {
     for (const series::Reader& reader : series.readers) touch_reader(reader.rule, of, running, now);
   }
 
+  /// Touches what has not run for its group's interval, and a slot for the batch that was about to come.
+  void touch_moving(ServiceState& service, Instant now) {
+    if (!service.recheck_at || *service.recheck_at > now) return;
+    for (const ServiceState::Moving& m : service.moving)
+      if (service.cells[m.slot].ran + m.interval + kSlot <= now) service.touched.insert(m.slot);
+  }
+
   void touch_all(ServiceState& service) {
     for (const Cell& cell : service.cells) service.touch(cell);
   }
 
   // --- Evaluating ---
+
+  Sums sums;
+  std::vector<promql::Element> found;  ///< by the compiled rule that runs
 
   struct Evaluated {
     std::vector<promql::Element> elements;
@@ -150,7 +187,9 @@ struct Judge::Impl : series::Watcher, TemplateSource {
   };
 
   Evaluated evaluate(const CompiledRule& rule, const ServiceKey* scope, Instant now);
+  static void stamp(const CompiledRule& rule, const ServiceKey& scope, std::vector<promql::Element>& elements);
   void run_local(ServiceState& service, Cell& cell, Instant now, Judgement& out);
+  bool run_compiled(ServiceState& service, Cell& cell, Instant now, Judgement& out);
   /// Runs a rule over all services: one that runs on the interval, or what of a local one is no declared service's.
   void run_timed(RuleId id, Instant now, Judgement& out);
   struct Parts;
@@ -185,7 +224,13 @@ struct Judge::Impl : series::Watcher, TemplateSource {
   void reschedule(ServiceState& service, Instant now) {
     service.stale_at = store.next_staleness(service.key, now);
     if (service.stale_at) service.stale_at = slot_after(*service.stale_at, now);
-    service_schedule.set(service.id, earlier(service.stale_at, service.due.next()));
+    if (!service.recheck_at || *service.recheck_at <= now) {
+      service.recheck_at.reset();
+      for (const ServiceState::Moving& m : service.moving)
+        service.recheck_at = earlier(service.recheck_at, service.cells[m.slot].ran + m.interval + kSlot);
+      if (service.recheck_at) service.recheck_at = slot_after(*service.recheck_at, now);
+    }
+    service_schedule.set(service.id, earlier(earlier(service.stale_at, service.recheck_at), service.due.next()));
   }
 
   // --- Cells ---
@@ -226,11 +271,19 @@ struct Judge::Impl : series::Watcher, TemplateSource {
 
   void make_cells(ServiceState& service) {
     service.rules = rules.get();
+    service.in_store = &store.service(service.key);
     service.cells.clear();
+    service.moving.clear();
+    service.recheck_at.reset();
     for (const RuleId id : rules->cells_of(service.key)) {
-      service.cells.emplace_back();
-      service.cells.back().rule = id;
+      const CompiledRule& rule = (*rules)[id];
+      Cell& cell = service.cells.emplace_back();
+      cell.rule = id;
+      if (facts[id].compiles) cell.compiled = std::make_unique<Compiled>(*rule.shape, rule.selectors);
+      const bool moves = rule.shape ? rule.shape->breaches_by_time : !rule.selectors.empty();
+      if (moves) service.moving.push_back({static_cast<SlotSet::Slot>(service.cells.size() - 1), rule.group->interval});
     }
+    for (series::Series* series : store.series(&service.key)) attach(service, *series);
     service.touched.resize(service.cells.size());
     service.blind.resize(service.cells.size());
     for (SlotSet::Slot slot = 0; slot < service.cells.size(); ++slot) service.blind.insert(slot);

@@ -34,16 +34,45 @@ Judge::Impl::Evaluated Judge::Impl::evaluate(const CompiledRule& rule, const Ser
   out.reason = std::move(value->blind_reason);
   out.elements = std::move(value->vector);
   if (value->type == promql::Value::Type::scalar) out.elements.push_back({Labels(), value->scalar});
-  if (scope == nullptr) return out;
-  for (promql::Element& element : out.elements) {
-    const bool stamp = rule.group->only.has_value();
-    if (stamp || !element.labels.has(kServiceLabel)) element.labels.set(kServiceLabel, scope->name);
-    if (stamp || !element.labels.has(kEnvironmentLabel)) element.labels.set(kEnvironmentLabel, scope->environment);
-  }
+  if (scope != nullptr) stamp(rule, *scope, out.elements);
   return out;
 }
 
+/// What is evaluated for one service alone belongs to it.
+void Judge::Impl::stamp(const CompiledRule& rule, const ServiceKey& scope, std::vector<promql::Element>& elements) {
+  for (promql::Element& element : elements) {
+    const bool always = rule.group->only.has_value();
+    if (always || !element.labels.has(kServiceLabel)) element.labels.set(kServiceLabel, scope.name);
+    if (always || !element.labels.has(kEnvironmentLabel)) element.labels.set(kEnvironmentLabel, scope.environment);
+  }
+}
+
+/// @return false where only the general evaluator can say
+bool Judge::Impl::run_compiled(ServiceState& service, Cell& cell, Instant now, Judgement& out) {
+  found.clear();
+  const Compiled::Answer answer = cell.compiled->evaluate(*service.in_store, now, sums, found);
+  if (!answer.known) return false;
+  ++counters.evaluations;
+  counters.work += answer.work;
+  const bool fed = answer.fed || !cell.checks.empty();
+  const bool as_before = cell.reported && cell.verdict == Verdict::ok && cell.fed == fed && cell.alerts.empty() && cell.recorded.empty();
+  if (found.empty() && as_before) {  // The usual case, and the one that must cost nothing.
+    facts[cell.rule].last_run = now;
+    cell.due.reset();
+    return true;
+  }
+  const CompiledRule& rule = (*rules)[cell.rule];
+  stamp(rule, service.key, found);
+  const auto elements = pointers(found);
+  settle(cell.rule, cell, service.key, {elements, false, fed, {}, false}, now, sink(cell.rule, out, now));
+  if (cell.verdict == Verdict::blind || elements.empty()) return true;
+  if (const auto end = cell.compiled->next_leaving()) cell.due = earlier(cell.due, slot_after(*end, now));
+  return true;
+}
+
 void Judge::Impl::run_local(ServiceState& service, Cell& cell, Instant now, Judgement& out) {
+  cell.ran = now;
+  if (cell.compiled && run_compiled(service, cell, now, out)) return;
   const CompiledRule& rule = (*rules)[cell.rule];
   Evaluated result = evaluate(rule, &service.key, now);
   const auto elements = pointers(result.elements);

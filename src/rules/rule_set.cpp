@@ -42,6 +42,7 @@ RuleSet::RuleSet(Groups groups) : groups_(std::move(groups)) {
                  (rule.alerting ? 'a' : 'r') + (made.timed ? 't' : 'l');
       made.key += '\n' + std::to_string(seen[made.key]++);
       made.selectors = promql::selectors(*rule.expr);
+      if (auto shape = made.timed ? std::nullopt : shape_of(*rule.expr)) made.shape = std::make_unique<const Shape>(std::move(*shape));
       const auto id = static_cast<RuleId>(rules_.size());
       for (std::uint32_t n = 0; n < made.selectors.size() && !made.timed; ++n) index_.add({id, n}, made.selectors[n]);
       if (!made.timed) (group.only ? own_[*group.only] : everywhere_).push_back(id);

@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "rules/compiled_shape.hpp"
 #include "rules/groups.hpp"
 #include "rules/selector_index.hpp"
 
@@ -27,6 +29,7 @@ struct CompiledRule {
   Labels labels;           ///< the group's and the rule's own, templates unexpanded
   std::string key;         ///< what makes it the same rule after a reload
   std::vector<const promql::Expr*> selectors;
+  std::unique_ptr<const Shape> shape;  ///< where it is of a plain shape and runs for one service alone
 };
 
 /// All rules. Holds the groups; not copyable, because rules point into them.

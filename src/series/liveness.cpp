@@ -1,4 +1,6 @@
 // Sources: which can feed a selector, and whether they are delivering. Silence is blindness, never "nothing is wrong".
+#include <bit>
+
 #include "base/text.hpp"
 #include "series/state.hpp"
 
@@ -83,8 +85,32 @@ void judge(const Service& service, std::span<const Matcher> matchers, Instant no
 
 }  // namespace
 
+Feeders::Standing Feeders::standing(const Service& service, std::span<const Matcher> matchers, Instant now) {
+  if (service.sources.size() > 64) {
+    Liveness found;
+    judge(service, matchers, now, found);
+    return found.blind ? Standing::blind : found.fed ? Standing::live : Standing::unfed;
+  }
+  if (as_of_ != service.feeding) {
+    whole_ = always_ = 0;
+    for (std::size_t n = 0; n < service.sources.size(); ++n) {
+      const Feeds how = feeds(service, service.sources[n], matchers);
+      if (how != Feeds::nothing) (how == Feeds::always ? always_ : whole_) |= std::uint64_t{1} << n;
+    }
+    as_of_ = service.feeding;
+  }
+  for (std::uint64_t rest = whole_ | always_; rest != 0; rest &= rest - 1) {
+    const auto n = static_cast<std::size_t>(std::countr_zero(rest));
+    const SourceState& source = service.sources[n];
+    const bool always = (always_ >> n & 1) != 0;
+    if (!source.fresh(always ? source.spoke : source.delivered, now)) return Standing::blind;
+  }
+  return (whole_ | always_) != 0 ? Standing::live : Standing::unfed;
+}
+
 void Store::register_source(const Source& source, Instant now) {
   Service& service = impl_->service(source.service);
+  ++service.feeding;
   if (SourceState* known = service.source(source.check)) {
     known->source = source;
     return;
@@ -97,7 +123,9 @@ void Store::register_source(const Source& source, Instant now) {
 
 void Store::remove_source(const ServiceKey& service, std::string_view check) {
   const auto at = impl_->services.find(service);
-  if (at != impl_->services.end()) std::erase_if(at->second.sources, [&](const SourceState& s) { return s.source.check == check; });
+  if (at == impl_->services.end()) return;
+  ++at->second.feeding;
+  std::erase_if(at->second.sources, [&](const SourceState& s) { return s.source.check == check; });
 }
 
 void Store::forget_liveness(Instant now) {

@@ -62,9 +62,12 @@ struct Service {
   std::vector<SourceState> sources;
   SeriesList series;
   NameIndex by_name;
+  std::uint64_t feeding = 1;  ///< grows with each change by which another source may feed a selector
 
   /// Start of the epoch in force at `t`.
   std::optional<Instant> epoch_at(Instant t) const {
+    if (epochs.empty()) return std::nullopt;
+    if (epochs.back() <= t) return epochs.back();
     const auto after = std::upper_bound(epochs.begin(), epochs.end(), t);
     if (after == epochs.begin()) return std::nullopt;
     return *(after - 1);

@@ -59,7 +59,9 @@ Series* Store::Impl::series_for(const Labels& labels, const ServiceKey& owner, b
   all.push_back(s);
   by_name[std::string(labels.name())].push_back(s);
   s->service->series.push_back(s);
-  s->service->by_name[std::string(labels.name())].push_back(s);
+  SeriesList& namesakes = s->service->by_name[std::string(labels.name())];
+  if (namesakes.empty() || namesakes.back()->labels.get(kCheckLabel) != labels.get(kCheckLabel)) ++s->service->feeding;
+  namesakes.push_back(s);
   s->keep = limits.retention;
   if (watcher != nullptr) watcher->created(*s);
   return s;
@@ -148,6 +150,7 @@ void Store::Impl::drop(Series* s) {
   erase_from(all, s);
   erase_from(s->service->series, s);
   erase_from(s->service->by_name, s);
+  ++s->service->feeding;
   for (SourceState& source : s->service->sources) erase_from(source.brought, s);
   const Labels labels = s->labels;
   series.erase(labels);
@@ -261,6 +264,8 @@ void Store::begin_epoch(const ServiceKey& key, Instant at) {
     }
   }
 }
+
+Service& Store::service(const ServiceKey& key) { return impl_->service(key); }
 
 std::optional<Instant> Store::epoch_start(const ServiceKey& service, Instant at) const {
   const Service* s = impl_->find_service(service);

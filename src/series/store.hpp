@@ -83,6 +83,20 @@ class Watcher {
   virtual void dropped(Series& series) = 0;
 };
 
+struct Service;
+
+/// The sources of one service that can feed one selector, remembered so that asking whether they deliver costs a few comparisons.
+class Feeders {
+ public:
+  enum class Standing { unfed, live, blind };
+  /// Finds them anew where the service's sources or names have changed. Services with more than 64 sources are asked the long way.
+  Standing standing(const Service& service, std::span<const Matcher> matchers, Instant now);
+
+ private:
+  std::uint64_t whole_ = 0, always_ = 0;  ///< by place among the service's sources
+  std::uint64_t as_of_ = 0;               ///< Service::feeding; 0: never looked
+};
+
 /// The store. Not thread-safe: it belongs to the reactor's thread.
 /// With no epoch begun and no source registered it answers exactly what Prometheus's storage would.
 class Store {
@@ -110,6 +124,9 @@ class Store {
   /// series.
   /// @return the series; nullptr when a bound refused it, or the point was not newer than its last one
   Series* append(const Labels& labels, Point point);
+
+  /// The place of `service`, made when new; it stays until `remove_service`.
+  Service& service(const ServiceKey& service);
 
   /// Begins an epoch of `service` at `at`: selectors whose reference instant is at or after it see nothing older.
   /// Counters of ours (Sample::counter) begin it with their present value; every source must deliver again before it is live.

@@ -18,7 +18,7 @@ namespace {
 using Kind = Expr::Kind;
 
 constexpr Duration kDefaultStep = 1min;
-constexpr std::size_t kStepWork = 10;  // A step of a subquery costs also where it finds nothing.
+constexpr std::size_t kStepWork = 50;  // A step of a subquery costs also where it finds nothing.
 constexpr std::size_t kAnnotationsMax = 100;
 constexpr double kSecondsMax = 9.2e9;  // What fits into a Duration.
 constexpr std::int64_t kFarthest = std::int64_t{1} << 62;

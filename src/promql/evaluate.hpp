@@ -72,7 +72,7 @@ struct Value {
   std::string blind_reason;             ///< of the first blind selector
   bool fed = false;                     ///< at least one selector has a source, or there is no selector at all
   std::vector<Annotation> annotations;  ///< each once, in order; at most 100; only where `EvalOptions::annotate`
-  std::uint64_t work = 0;               ///< samples touched plus elements made; a subquery's step counts ten times
+  std::uint64_t work = 0;               ///< samples touched plus elements made; a subquery's step counts as 50
 };
 
 struct EvalOptions {

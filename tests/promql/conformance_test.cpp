@@ -41,6 +41,59 @@ INSTANTIATE_TEST_SUITE_P(Promqltest, Scripts,
                                          Known{"functions.test", 283, 148}),
                          [](const auto& param) { return param.param.file.substr(0, param.param.file.find('.')); });
 
+TEST(OwnScripts, PassWithoutAnyLeftOut) {
+  int files = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(ROLLBACKD_SOURCE_DIR) / "tests" / "promql" / "scripts")) {
+    std::ifstream in(entry.path());
+    std::ostringstream script;
+    script << in.rdbuf();
+
+    const Report report = run(script.str());
+
+    EXPECT_GT(report.passed, 0) << entry.path();
+    EXPECT_TRUE(report.failed.empty() && report.skipped.empty()) << report.text(entry.path().filename().string());
+    ++files;
+  }
+  EXPECT_GE(files, 8);
+}
+
+TEST(ScriptRunner, HoldsAnnotationsAgainstEachOther) {
+  const Report report = run(R"(
+load 1m
+  a 0+1x5
+
+eval instant at 5m rate(a[5m])
+  expect warn
+  {} 0.016666
+
+eval instant at 5m rate(a[5m])
+  expect no_info
+  {} 0.0166666
+
+eval instant at 5m rate(a[5m])
+  expect info msg: PromQL info: something else
+  {} 0.0166666
+
+eval instant at 5m rate(a[5m]) + on () group_left () quantile(2, a)
+  expect info
+  expect warn regex: quantile value .* got 2
+  {} Inf
+
+eval instant at 5m a
+  expect nothing like this
+  a 5
+
+load 1m
+  b 1 2 what
+
+remember this
+)");
+
+  EXPECT_EQ(report.passed, 1);
+  EXPECT_EQ(report.failed.size(), 6U) << report.text("script");
+}
+
 TEST(ScriptRunner, TellsAPassFromAFailure) {
   const Report report = run(R"(
 load 1m

@@ -12,7 +12,8 @@ namespace {
 
 constexpr std::uint64_t kBlocks = 16;
 constexpr std::uint32_t kBlockMin = 8;
-constexpr double kWild = 1e290;  ///< sums of as many such values as a window may hold stay finite below it
+constexpr double kWild = 1e290;      ///< sums of as many such values as a window may hold stay finite below it
+constexpr double kLeftOver = 1e-12;  ///< a sum so much smaller than what was added is rounding more than sum, and depends on the order
 
 using series::Point;
 
@@ -58,7 +59,7 @@ Fold fold_of(Reading r, const Point& p) { return {adds(r) || is_extreme(r) ? p.v
 
 void SlidingWindow::take_in(Fold& fold, Reading reading, const Point& p) {
   if (series::is_stale_nan(p.value)) return;
-  if (adds(reading) && std::abs(p.value) > kWild) wild_ = true;
+  if (adds(reading)) largest_ = std::max(largest_, std::abs(p.value));
   Fold one = fold_of(reading, p);
   if (any_ && compares(reading)) one.a = step(reading, newest_, p.value);
   if (any_ && fold.n == 0) back_joined_ = true;
@@ -74,7 +75,8 @@ void SlidingWindow::start_over(Reading reading) {
   const std::uint64_t n = mid_ - begin_;
   block_ = static_cast<std::uint32_t>(std::max<std::uint64_t>(kBlockMin, (n + kBlocks - 1) / kBlocks));
   front_.assign(static_cast<std::size_t>((n + block_ - 1) / block_), Fold{});
-  any_ = wild_ = false;
+  any_ = false;
+  largest_ = 0;
   for (std::uint64_t i = begin_; i < mid_; ++i) {
     Fold alone;
     take_in(alone, reading, at(i));
@@ -167,7 +169,7 @@ std::optional<double> SlidingWindow::value(const ShapePart& part, Instant now) {
     case Reading::sum:
     case Reading::avg: {
       if (std::isnan(f.a)) return f.a;
-      if (wild_ || std::isinf(f.a)) return read_whole(part, now);
+      if (std::isinf(f.a) || largest_ > kWild || std::abs(f.a + f.rest) < largest_ * kLeftOver) return read_whole(part, now);
       return part.reading == Reading::sum ? f.a + f.rest : f.a / f.n + f.rest / f.n;
     }
     default: break;

@@ -57,7 +57,7 @@ class SlidingWindow {
   bool begun_ = false;
   bool any_ = false;          ///< `newest_` is set
   bool back_joined_ = false;  ///< the back's first sample was compared with one of the front
-  bool wild_ = false;         ///< so large a value was seen that the order of adding matters
+  double largest_ = 0;        ///< of the values added since the front was made, without their signs
 };
 
 }  // namespace rollbackd::rules

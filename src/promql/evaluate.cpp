@@ -1,27 +1,22 @@
-// The walk over the tree: selectors, subqueries, calls; and the three-valued bookkeeping that all nodes share.
+// The walk over the tree, calls, and the end of an evaluation. Selectors and subqueries are in evaluate_selector.cpp.
 #include "promql/evaluate.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
-#include <iterator>
 #include <set>
 #include <unordered_set>
 
 #include "promql/evaluator.hpp"
 #include "promql/functions.hpp"
 #include "promql/lex.hpp"
+#include "promql/range_functions.hpp"
 
 namespace rollbackd::promql {
 namespace {
 
 using Kind = Expr::Kind;
 
-constexpr Duration kDefaultStep = 1min;
-constexpr std::size_t kStepWork = 50;  // A step of a subquery costs also where it finds nothing.
 constexpr std::size_t kAnnotationsMax = 100;
-constexpr double kSecondsMax = 9.2e9;  // What fits into a Duration.
-constexpr std::int64_t kFarthest = std::int64_t{1} << 62;
 
 struct PointerHash {
   std::size_t operator()(const Labels* l) const { return l->hash(); }
@@ -65,6 +60,16 @@ bool may_be_counter(std::string_view name) {
   return false;
 }
 
+/// Only some functions know what to do with the points around a window.
+std::string misused(Expr::Extend extend, std::string_view function) {
+  if (extend == Expr::Extend::none || function == "rate" || function == "increase" || function == "delta") return "";
+  const bool anchored = extend == Expr::Extend::anchored;
+  if (anchored && (function == "changes" || function == "resets")) return "";
+  return std::string(anchored ? "anchored modifier can only be used with: changes, delta, increase, rate, resets"
+                              : "smoothed modifier can only be used with: delta, increase, rate") +
+         " - not with " + std::string(function);
+}
+
 /// What Prometheus says of a function over the window of one series that gave a value.
 void annotate_window(Evaluator& evaluator, const Expr& call, const Function& f, std::string_view name, std::span<const double> params) {
   if ((f.name == "rate" || f.name == "increase") && !name.empty() && !may_be_counter(name)) {
@@ -79,12 +84,6 @@ void annotate_window(Evaluator& evaluator, const Expr& call, const Function& f, 
 void annotate_quantile(Evaluator& evaluator, const Expr& parameter, double q) {
   if (!evaluator.annotating() || (q >= 0 && q <= 1)) return;
   evaluator.annotate(parameter, Annotation::Level::warning, "quantile value should be between 0 and 1, got " + number_text(q));
-}
-
-Instant shifted(Instant t, Duration d) {
-  std::int64_t ns = 0;
-  if (__builtin_add_overflow(t.ns(), d.count(), &ns)) ns = d.count() < 0 ? -kFarthest : kFarthest;
-  return Instant(std::clamp(ns, -kFarthest, kFarthest));
 }
 
 void Evaluator::fail(const Expr& e, std::string message, Errc code) {
@@ -112,122 +111,11 @@ void drop_metric(Labels& labels) {
   labels.remove("__unit__");
 }
 
-Duration Evaluator::length(const Expr& e, const DurationPtr& expr, Duration value, bool may_be_negative) {
-  if (!expr) return value;
-  const Duration range = options_.start && options_.end ? *options_.end - *options_.start : Duration{0};
-  const auto seconds = seconds_of(*expr, options_.step, range);
-  if (seconds.has_error()) {
-    fail(e, seconds.error().why);
-  } else if (!may_be_negative && !(*seconds > 0)) {
-    fail(e, "duration must be greater than 0");
-  } else if (!(std::abs(*seconds) < kSecondsMax)) {
-    fail(e, "duration is out of range");
-  } else {
-    return std::chrono::milliseconds(static_cast<std::int64_t>(*seconds * 1e3));
-  }
-  return Duration{0};
-}
-
 void Evaluator::require_unique(const Expr& e, const std::vector<Element>& elements) {
   if (elements.size() < 2) return;
   std::unordered_set<const Labels*, PointerHash, PointerEqual> seen;
   for (const Element& element : elements)
     if (!seen.insert(&element.labels).second) return fail(e, "vector cannot contain metrics with the same labelset");
-}
-
-Instant Evaluator::reference(const Expr& e) {
-  Instant t = now_;
-  switch (e.at_kind) {
-    case Expr::At::none: break;
-    case Expr::At::timestamp: t = e.at; break;
-    case Expr::At::start: t = options_.start.value_or(options_.at); break;
-    case Expr::At::end: t = options_.end.value_or(options_.at); break;
-  }
-  return shifted(t, -length(e, e.offset_expr, e.offset, true));
-}
-
-void Evaluator::judge(const Expr& e, Operand& out) {
-  series::Liveness live;
-  const auto known = subqueries_ > 0 ? liveness_.find(&e) : liveness_.end();
-  if (known != liveness_.end()) {
-    live = known->second;
-  } else {
-    live = querier_.liveness(e.matchers, options_.at);
-    if (subqueries_ > 0) liveness_.emplace(&e, live);
-  }
-  any_selector_ = true;
-  any_fed_ = any_fed_ || live.fed;
-  out.blind = live.blind;
-  out.blind_reason = std::move(live.blind_reason);
-}
-
-Operand Evaluator::selector(const Expr& e, bool timestamps) {
-  Operand out;
-  const auto found = querier_.latest(e.matchers, reference(e), options_.lookback);
-  if (!work(e, found.size() + 1)) return out;
-  out.vector.reserve(found.size());
-  for (const series::Selected& s : found) {
-    const series::Point& p = s.points.back();
-    out.vector.push_back({*s.labels, timestamps ? p.at.seconds() : p.value});
-  }
-  judge(e, out);
-  return out;
-}
-
-Operand Evaluator::range_selector(const Expr& e) {
-  Operand out;
-  out.type = ValueType::matrix;
-  out.to = reference(e);
-  out.from = shifted(out.to, -length(e, e.range_expr, e.range, false));
-  if (failed()) return out;
-  const auto found = querier_.range(e.matchers, out.from, out.to);
-  out.matrix.reserve(found.size());
-  for (const series::Selected& s : found) {
-    if (!work(e, s.points.size() + 1)) return out;
-    const auto is_stale = [](const series::Point& p) { return series::is_stale_nan(p.value); };
-    RangeSeries r{*s.labels, s.points, {}, false};
-    if (std::any_of(s.points.begin(), s.points.end(), is_stale)) {
-      std::copy_if(s.points.begin(), s.points.end(), std::back_inserter(r.own), std::not_fn(is_stale));
-      if (r.own.empty()) continue;
-      r.points = r.own;  // A moved vector keeps its memory, so the span stays good.
-    }
-    out.matrix.push_back(std::move(r));
-  }
-  judge(e, out);
-  return out;
-}
-
-Operand Evaluator::subquery(const Expr& e) {
-  Operand out;
-  out.type = ValueType::matrix;
-  out.to = reference(e);
-  out.from = shifted(out.to, -length(e, e.range_expr, e.range, false));
-  const Duration given = length(e, e.step_expr, e.step, false);
-  const std::int64_t step = (given <= Duration{0} ? kDefaultStep : given).count();
-  std::int64_t t = out.from.ns() / step * step;
-  if (t > out.from.ns()) t -= step;  // Division rounds towards zero; the grid goes on below it.
-  t += step;                         // The window is open on the left.
-
-  std::unordered_map<Labels, std::size_t, LabelsHash> index;
-  const Instant outer = now_;
-  ++subqueries_;
-  for (; t <= out.to.ns() && !failed(); t += step) {
-    now_ = Instant(t);
-    Operand one = eval(*e.args[0]);
-    if (!work(e, one.vector.size() + kStepWork)) break;
-    out.take_blindness(one);
-    for (Element& element : one.vector) {
-      const auto [at, is_new] = index.try_emplace(element.labels, out.matrix.size());
-      if (is_new) out.matrix.push_back({std::move(element.labels), {}, {}, element.drop_name});
-      std::vector<series::Point>& points = out.matrix[at->second].own;
-      if (!points.empty() && points.back().at == now_) fail(e, "vector cannot contain metrics with the same labelset");
-      points.push_back({now_, element.value});
-    }
-  }
-  --subqueries_;
-  now_ = outer;
-  for (RangeSeries& r : out.matrix) r.points = r.own;
-  return out;
 }
 
 Operand Evaluator::unary_minus(const Expr& e) {
@@ -259,7 +147,10 @@ Operand Evaluator::call(const Expr& e) {
     args.push_back(eval(*arg));
     if (failed()) return {};
   }
-  if (f->name == "absent" || f->name == "absent_over_time") return absent(*e.args[0], args[0]);
+  if (f->name == "absent" || f->name == "absent_over_time") {
+    if (const std::string why = misused(args[0].extend, f->name); !why.empty()) fail(e, why);
+    return absent(*e.args[0], args[0]);
+  }
 
   Operand out;
   out.type = f->returns;
@@ -278,9 +169,13 @@ Operand Evaluator::call(const Expr& e) {
       if (arg.type == ValueType::scalar) params.push_back(arg.scalar);
       if (arg.type == ValueType::matrix) range = &arg;
     }
+    if (const std::string why = misused(range->extend, f->name); !why.empty()) {
+      fail(e, why);
+      return {};
+    }
     out.vector.reserve(range->matrix.size());
     for (RangeSeries& r : range->matrix) {
-      const auto value = f->over_range({r.points, range->from, range->to, now_, params});
+      const auto value = f->over_range({r.points, range->from, range->to, now_, params, range->extend});
       if (!value) continue;
       if (annotating()) annotate_window(*this, e, *f, r.labels.name(), params);
       out.vector.push_back({std::move(r.labels), *value, r.drop_name || !f->keeps_name});
@@ -351,21 +246,11 @@ Result<std::vector<Series>> Evaluator::run_range_vector(const Expr& expr) {
   for (RangeSeries& r : o.matrix) {
     if (r.points.empty()) continue;
     if (r.drop_name) drop_metric(r.labels);
-    out.push_back({std::move(r.labels), {r.points.begin(), r.points.end()}});
+    const Window window{r.points, o.from, o.to, now_, {}, o.extend};
+    std::vector<series::Point> points = range_functions::points_of(window);
+    if (!points.empty()) out.push_back({std::move(r.labels), std::move(points)});
   }
   return out;
-}
-
-std::vector<series::Selected> StoreQuerier::range(std::span<const series::Matcher> matchers, Instant from_exclusive, Instant to) const {
-  return store_.select(matchers, from_exclusive, to, scope_);
-}
-
-std::vector<series::Selected> StoreQuerier::latest(std::span<const series::Matcher> matchers, Instant to, Duration lookback) const {
-  return store_.select_latest(matchers, to, lookback, scope_);
-}
-
-series::Liveness StoreQuerier::liveness(std::span<const series::Matcher> matchers, Instant at) const {
-  return store_.liveness(matchers, at, scope_);
 }
 
 Result<Value> evaluate(const Expr& expr, const Querier& querier, const EvalOptions& options) {

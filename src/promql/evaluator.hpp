@@ -23,7 +23,8 @@ struct Operand {
   ValueType type = ValueType::vector;
   std::vector<Element> vector;
   std::vector<RangeSeries> matrix;
-  Instant from, to;  ///< the window of `matrix`
+  Instant from, to;                          ///< the window of `matrix`
+  Expr::Extend extend = Expr::Extend::none;  ///< `matrix` has the points around its window too
   double scalar = 0;
   std::string string;
   bool blind = false;
@@ -74,6 +75,9 @@ class Evaluator {
 
  private:
   Operand range_selector(const Expr& e);
+  Operand smoothed_selector(const Expr& e);
+  /// The points of (`from`, `to`] and, of the same epoch, those up to the lookback after it.
+  std::vector<series::Selected> around(const Expr& e, Instant from, Instant to);
   Operand subquery(const Expr& e);
   Operand unary_minus(const Expr& e);
   Operand call(const Expr& e);

@@ -15,10 +15,11 @@ struct Operand;
 
 /// What a function over a range sees of one series.
 struct Window {
-  std::span<const series::Point> points;  ///< at least one, no staleness markers
-  Instant from, to;                       ///< the window, open on the left
-  Instant at;                             ///< the instant of this evaluation
-  std::span<const double> params;         ///< the scalar arguments, in order
+  std::span<const series::Point> points;     ///< at least one, no staleness markers
+  Instant from, to;                          ///< the window, open on the left
+  Instant at;                                ///< the instant of this evaluation
+  std::span<const double> params;            ///< the scalar arguments, in order
+  Expr::Extend extend = Expr::Extend::none;  ///< `points` go beyond the window
 };
 
 /// One function. Exactly one of `over_range`, `of_value` and `special` is set.

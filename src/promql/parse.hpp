@@ -68,6 +68,9 @@ struct Expr {
   Duration offset{};                      // selectors, subquery; may be negative
   // Set where the duration above is no plain literal. The durations above are then those of an instant query, as rules are (0 if wrong).
   DurationPtr range_expr, step_expr, offset_expr;
+  /// `anchored`: a window begins with the last value before it; `smoothed`: values at its ends lie on the lines between samples.
+  enum class Extend { none, anchored, smoothed };
+  Extend extend = Extend::none;  // selector, range_selector
   enum class At { none, timestamp, start, end };
   At at_kind = At::none;  // selectors, subquery
   Instant at;

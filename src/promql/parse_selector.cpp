@@ -24,6 +24,8 @@ Parser::Node Parser::postfix() {
       e = offset(std::move(e));
     } else if (t.kind == TokenKind::at) {
       e = at_modifier(std::move(e));
+    } else if (is_word(t, "anchored") || is_word(t, "smoothed")) {
+      e = extended(std::move(e));
     } else {
       break;
     }
@@ -71,6 +73,18 @@ Parser::Node Parser::offset(Node e) {
   if (e->offset != Duration{0} || e->offset_expr) return fail(word, "offset may not be set multiple times");
   e->offset = by->value;
   e->offset_expr = std::move(by->expr);
+  return done(std::move(e));
+}
+
+Parser::Node Parser::extended(Node e) {
+  const Token& word = next();
+  const std::string name = lower(word.text);
+  const auto extend = name == "anchored" ? Expr::Extend::anchored : Expr::Extend::smoothed;
+  if (e->kind == Kind::subquery) return fail(word.begin, name + " modifier is not supported for subqueries");
+  if (e->kind != Kind::selector && e->kind != Kind::range_selector) return fail(word.begin, name + " modifier not implemented");
+  if (e->extend != Expr::Extend::none && e->extend != extend)
+    return fail(word.begin, "anchored and smoothed modifiers cannot be used together");
+  e->extend = extend;
   return done(std::move(e));
 }
 

@@ -85,6 +85,8 @@ class Parser {
   Node range(Node e);
   Node offset(Node e);
   Node at_modifier(Node e);
+  /// `anchored` and `smoothed`
+  Node extended(Node e);
   Node selector();
   /// One `label op "value"`, or a quoted metric name.
   bool matcher(Expr& e);

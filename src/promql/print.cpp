@@ -113,6 +113,8 @@ std::string selector_text(const Expr& e) {
 
 std::string modifiers(const Expr& e) {
   std::string out;
+  if (e.extend == Expr::Extend::anchored) out += " anchored";
+  if (e.extend == Expr::Extend::smoothed) out += " smoothed";
   if (e.at_kind == Expr::At::start) out += " @ start()";
   if (e.at_kind == Expr::At::end) out += " @ end()";
   if (e.at_kind == Expr::At::timestamp) {

@@ -10,7 +10,64 @@ namespace {
 
 double seconds(Duration d) { return static_cast<double>(d.count()) / 1e9; }
 
+/// The value at `t` on the line from `a` to `b`. A counter's reset between them: it began at 0 again (on a window's left end), or went on
+/// from where it was (on its right).
+double on_line(const series::Point& a, const series::Point& b, Instant t, bool counter, bool left) {
+  double from = a.value, to = b.value;
+  if (counter && to < from) {
+    if (left) {
+      from = 0;
+    } else {
+      to += a.value;
+    }
+  }
+  return from + (to - from) * seconds(t - a.at) / seconds(b.at - a.at);
+}
+
+/// Which points of an extended window count, and the values at its ends.
+struct Edges {
+  std::size_t first = 0, last = 0;
+  double left = 0, right = 0;
+};
+
+/// @return nothing where no point lies after the window's start
+std::optional<Edges> edges_of(const Window& w, bool counter) {
+  const std::span<const series::Point> p = w.points;
+  const bool smoothed = w.extend == Expr::Extend::smoothed;
+  const std::size_t end = p.size() - 1;
+  Edges e;
+  while (e.first < end && p[e.first].at <= w.from) ++e.first;
+  if (e.first > 0) --e.first;
+  e.last = end;
+  if (smoothed) {
+    e.last = 0;
+    while (e.last < end && p[e.last].at < w.to) ++e.last;
+  }
+  if (p[e.last].at <= w.from) return std::nullopt;
+  e.left = smoothed && p[e.first].at < w.from ? on_line(p[e.first], p[e.first + 1], w.from, counter, true) : p[e.first].value;
+  e.right = smoothed && e.last > 0 && p[e.last].at > w.to ? on_line(p[e.last - 1], p[e.last], w.to, counter, false) : p[e.last].value;
+  return e;
+}
+
+/// The change between the ends of an extended window, with nothing extrapolated.
+std::optional<double> between_ends(const Window& w, bool counter, bool per_second) {
+  const auto edges = edges_of(w, counter);
+  if (!edges) return std::nullopt;
+  double result = edges->right - edges->left;
+  if (counter) {
+    double before = edges->left;
+    for (std::size_t i = edges->first; i <= edges->last; ++i) {
+      if (w.points[i].at <= w.from || w.points[i].at >= w.to) continue;  // The ends have seen to theirs.
+      if (w.points[i].value < before) result += before;
+      before = w.points[i].value;
+    }
+    if (edges->right < before) result += before;
+  }
+  return per_second ? result / seconds(w.to - w.from) : result;
+}
+
 std::optional<double> extrapolated(const Window& w, bool counter, bool per_second) {
+  if (w.extend != Expr::Extend::none) return between_ends(w, counter, per_second);
   if (w.points.size() < 2) return std::nullopt;
   double change = w.points.back().value - w.points.front().value;
   if (counter) {
@@ -18,6 +75,13 @@ std::optional<double> extrapolated(const Window& w, bool counter, bool per_secon
       if (w.points[i].value < w.points[i - 1].value) change += w.points[i - 1].value;
   }
   return extrapolate({w.points.front(), w.points.back(), w.points.size(), change}, w.from, w.to, counter, per_second);
+}
+
+/// Where changes and resets begin to count: at the anchor of an anchored window; past the end where nothing lies inside.
+std::size_t first_counted(const Window& w) {
+  if (w.extend != Expr::Extend::anchored) return 0;
+  const auto edges = edges_of(w, false);
+  return edges ? edges->first : w.points.size();
 }
 
 /// From the last two points alone.
@@ -98,7 +162,9 @@ std::optional<double> predict_linear(const Window& w) {
 
 std::optional<double> changes(const Window& w) {
   double n = 0;
-  for (std::size_t i = 1; i < w.points.size(); ++i) {
+  const std::size_t first = first_counted(w);
+  if (first == w.points.size()) return std::nullopt;
+  for (std::size_t i = first + 1; i < w.points.size(); ++i) {
     const double before = w.points[i - 1].value, after = w.points[i].value;
     if (before != after && !(std::isnan(before) && std::isnan(after))) ++n;
   }
@@ -107,7 +173,9 @@ std::optional<double> changes(const Window& w) {
 
 std::optional<double> resets(const Window& w) {
   double n = 0;
-  for (std::size_t i = 1; i < w.points.size(); ++i)
+  const std::size_t first = first_counted(w);
+  if (first == w.points.size()) return std::nullopt;
+  for (std::size_t i = first + 1; i < w.points.size(); ++i)
     if (w.points[i].value < w.points[i - 1].value) ++n;
   return n;
 }
@@ -128,6 +196,27 @@ std::optional<double> quantile(const Window& w) {
   values.reserve(w.points.size());
   for (const series::Point& p : w.points) values.push_back(p.value);
   return quantile_of(w.params[0], std::move(values));
+}
+
+std::vector<series::Point> points_of(const Window& w) {
+  if (w.extend == Expr::Extend::none) return {w.points.begin(), w.points.end()};
+  std::vector<series::Point> out;
+  const auto edges = edges_of(w, false);
+  if (!edges) return out;
+  out.push_back({w.from, edges->left});
+  for (std::size_t i = edges->first; i <= edges->last; ++i)
+    if (w.points[i].at > w.from && w.points[i].at < w.to) out.push_back(w.points[i]);
+  out.push_back({w.to, edges->right});
+  return out;
+}
+
+std::optional<double> smoothed_value(std::span<const series::Point> points, Instant at) {
+  std::size_t next = 0;
+  while (next < points.size() && points[next].at < at) ++next;
+  if (next < points.size() && points[next].at == at) return points[next].value;
+  if (next == 0) return std::nullopt;
+  if (next == points.size()) return points.back().value;
+  return on_line(points[next - 1], points[next], at, false, false);
 }
 
 }  // namespace rollbackd::promql::range_functions

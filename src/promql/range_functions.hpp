@@ -38,4 +38,9 @@ std::optional<double> stddev(const Window& w);
 std::optional<double> stdvar(const Window& w);
 std::optional<double> quantile(const Window& w);
 
+/// The points that a window shows: those inside, and for `anchored` and `smoothed` one at each end.
+std::vector<series::Point> points_of(const Window& w);
+/// The value at `at` on the line between the samples around it; the last one where none follows; nothing where none came before.
+std::optional<double> smoothed_value(std::span<const series::Point> points, Instant at);
+
 }  // namespace rollbackd::promql::range_functions

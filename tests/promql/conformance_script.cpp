@@ -213,9 +213,8 @@ std::string experimental(const std::string& expression) {
       R"(\b(mad_over_time|sort_by_label|sort_by_label_desc|min_of|max_of|step|range|start|end|ts_of_(?:first|last|max|min)_over_time|)"
       R"(double_exponential_smoothing|limitk|limit_ratio|info|histogram_quantiles|start_timestamp|integral|fill|fill_left|fill_right)\s*)"
       R"((?:\(|by\b|without\b))");
-  static const RE2 modifiers(R"(\b(anchored|smoothed)\b)");
   std::string what;
-  if (RE2::PartialMatch(expression, calls, &what) || RE2::PartialMatch(expression, modifiers, &what)) return what;
+  if (RE2::PartialMatch(expression, calls, &what)) return what;
   return "";
 }
 

@@ -23,7 +23,12 @@ constexpr std::size_t kOthersMax = 20;      ///< asked in a second opinion
 }  // namespace
 
 Engine::Engine(asio::any_io_executor executor, config::Settings settings, rules::Groups groups, EngineOptions options)
-    : executor_(executor), settings_(std::move(settings)), options_(std::move(options)), groups_(std::move(groups)), due_timer_(executor) {
+    : executor_(executor),
+      settings_(std::move(settings)),
+      options_(std::move(options)),
+      groups_(std::move(groups)),
+      due_timer_(executor),
+      keep_timer_(executor) {
   last_turn_ = clock_.now();
 }
 
@@ -41,12 +46,15 @@ asio::awaitable<Result<>> Engine::start() {
   outbox_ = std::make_unique<notify::Outbox>(executor_, settings_.state_directory + "/outbox.sqlite");
   if (auto set = outbox_->set_channels(settings_.notify); !set) co_return set.error();
 
+  if (!options_.offline) co_await read_kept();
   judge_.set_rules(options_.offline ? rules::Groups{} : groups_, clock_.now());
   last_turn_ = clock_.now();
   for (const auto& settings : settings_.services) {
     auto added = co_await add_service(settings);
     if (!added) log::error("a service is not watched", {{"service", settings.key.text()}, {"error", added.error().text()}});
   }
+  give_back_nobodys();
+  if (!options_.offline) keep_task_ = spawn(executor_, nullptr, keep_alerts());
   know_dependents();
   started_ = true;
   arm_due();
@@ -70,8 +78,10 @@ asio::awaitable<void> Engine::run() {
 asio::awaitable<void> Engine::stop() {
   stopping_ = true;
   due_timer_.cancel();
+  keep_task_.cancel();
   for (const auto& [key, service] : services_) service->stop();
   for (const auto& [key, service] : services_) co_await service->performed();
+  if (started_ && !options_.offline) co_await write_kept();
   // A record being written is awaited, so that the next start finds a whole one; what follows it is left to recovery.
   co_await writer_.run([] { return 0; });
   history_->flush(5s);
@@ -92,6 +102,7 @@ void Engine::on_batch(Batch batch) {
 }
 
 void Engine::deliver(const Judgement& judgement) {
+  if (!judgement.alerts.empty()) keep_soon();
   for (const AlertChange& change : judgement.alerts) {
     log::debug("alert", {{"service", change.service.text()}, {"rule", change.rule}, {"phase", to_string(change.phase)}});
     const auto at = services_.find(change.service);
@@ -364,6 +375,7 @@ asio::awaitable<Result<>> Engine::reload(config::Settings settings, rules::Group
     service->stop();
     judge_.remove_service(key);
     epoch_releases_.erase(key);
+    kept_.erase(key);
     services_.erase(key);
   }
   know_dependents();

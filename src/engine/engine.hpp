@@ -18,6 +18,7 @@
 #include "decision/incident.hpp"
 #include "engine/commands.hpp"
 #include "engine/pushed.hpp"
+#include "engine/spawn.hpp"
 #include "io/clock.hpp"
 #include "io/worker.hpp"
 #include "notify/outbox.hpp"
@@ -137,6 +138,14 @@ class Engine {
   void arm_due();
   void notice_gap(Instant now);
   boost::asio::awaitable<void> heartbeat();
+  // kept.cpp
+  boost::asio::awaitable<void> read_kept();
+  void give_back(const ServiceKey& key, const Epoch& epoch);
+  void give_back_nobodys();
+  KeptAlerts kept_now() const;
+  boost::asio::awaitable<void> write_kept();
+  void keep_soon();
+  boost::asio::awaitable<void> keep_alerts();
   // dependencies.cpp
   void tell_dependents(const Service& needed);
   void know_dependents();
@@ -162,7 +171,11 @@ class Engine {
   std::map<ServiceKey, std::map<Instant, std::string>> epoch_releases_;
   std::map<ServiceKey, std::shared_ptr<Service>> services_;
   std::map<std::string, std::vector<ServiceKey>> dependents_;  ///< by "name/environment" of what they depend on
-  boost::asio::steady_timer due_timer_;
+  boost::asio::steady_timer due_timer_, keep_timer_;
+  Task keep_task_;
+  std::map<ServiceKey, KeptService> kept_;  ///< of the run before, until the service's epoch is known
+  Instant kept_until_;                      ///< up to when they were known
+  bool keep_asked_ = false, clocks_run_ = false, kept_is_empty_ = true, kept_failed_ = false;
   std::optional<Instant> due_at_;
   Instant last_commit_, last_turn_, last_gap_end_;
   std::string last_gap_why_;

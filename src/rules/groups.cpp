@@ -1,11 +1,11 @@
+// Reads rule files into groups, and refuses what `promtool check rules` of Prometheus 3 refuses.
 #include "rules/groups.hpp"
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <set>
 
-#include "base/text.hpp"
+#include "rules/groups_fields.hpp"
 #include "rules/template.hpp"
 
 namespace rollbackd::rules {
@@ -14,36 +14,22 @@ namespace {
 using config::Node;
 using config::Position;
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-
-/// `[a-zA-Z_][a-zA-Z0-9_]*`, with colons too for a metric.
-bool is_identifier(std::string_view text, bool colons) {
-  const auto first = [&](char c) { return is_letter(c) || (colons && c == ':'); };
-  return !text.empty() && first(text[0]) &&
-         std::all_of(text.begin(), text.end(), [&](char c) { return first(c) || (c >= '0' && c <= '9'); });
-}
-
 /// Reads one file's tree. Every problem is added to the list; reading goes on, so that all are found at once.
 class Reader {
  public:
   Reader(const std::string& file, const std::optional<ServiceKey>& only, std::vector<config::Problem>& problems)
-      : file_(file), only_(only), problems_(problems) {}
+      : file_(file), only_(only), fields_(file, problems) {}
 
   Groups read(const Node& root) {
     Groups groups;
-    if (root.kind == Node::Kind::null) return groups;
-    if (!is_object(root, "a rule file") || !known(root, "a rule file", {"groups"})) return groups;
-    const Node* list = root.find("groups");
-    if (list == nullptr || list->kind == Node::Kind::null) return groups;
-    if (list->kind != Node::Kind::array) {
-      error(list->position, "\"groups\" is " + kind_of(*list), "write a list of groups");
-      return groups;
-    }
+    if (!fields_.is_object(root, "a rule file")) return groups;
+    check_kind(root);
+    fields_.known(root, "a rule file", {"groups"});
     std::set<std::string> names;
-    for (const Node& node : list->elements) {
-      Group group = read_group(node);
+    for (const Node* node : fields_.list(root, "groups")) {
+      Group group = read_group(*node);
       if (!group.name.empty() && !names.insert(group.name).second) {
-        error(node.position, "group name \"" + group.name + "\" is repeated in this file", "give each group its own name");
+        fields_.error(node->position, "group name \"" + group.name + "\" is repeated in this file", "give each group its own name");
       }
       groups.push_back(std::move(group));
     }
@@ -51,78 +37,26 @@ class Reader {
   }
 
  private:
-  void add(Position position, std::string what, std::string remedy, bool warning) {
-    config::Problem problem;
-    problem.file = file_;
-    problem.position = position;
-    problem.what = std::move(what);
-    problem.remedy = std::move(remedy);
-    problem.warning = warning;
-    problems_.push_back(std::move(problem));
-  }
-  void error(Position position, std::string what, std::string remedy) { add(position, std::move(what), std::move(remedy), false); }
-
-  static std::string kind_of(const Node& node) {
-    const std::string kind = config::to_string(node.kind);
-    return (kind == "array" || kind == "object" ? "an " : "a ") + kind;
+  void check_kind(const Node& root) {
+    if (root.find("kind") == nullptr || root.find("apiVersion") == nullptr) return;
+    fields_.error(root.position, "this is an object of Kubernetes, which Prometheus's operator turns into a rule file",
+                  "take what stands under \"spec\"");
   }
 
-  bool is_object(const Node& node, const std::string& what) {
-    if (node.kind == Node::Kind::object) return true;
-    error(node.position, what + " is " + kind_of(node) + ", not an object", "see the form in rules/README.md");
-    return false;
-  }
-
-  bool known(const Node& node, const std::string& what, const std::vector<std::string>& fields) {
-    bool all = true;
-    for (const Node::Member& member : node.members) {
-      if (std::find(fields.begin(), fields.end(), member.key) != fields.end()) continue;
-      all = false;
-      const std::string meant = nearest(member.key, fields);
-      error(member.position, "unknown field \"" + member.key + "\" in " + what,
-            meant.empty() ? "the fields are " + join(fields, ", ") : "did you mean \"" + meant + "\"?");
-    }
-    return all;
-  }
-
-  /// The text of member `key`; "" when it is missing or null. Like Go's YAML reader it takes any scalar for a text.
-  std::string text(const Node& node, std::string_view key) {
+  /// Labels or annotations, an empty value among them. @param labels  a label must not be called __name__
+  std::vector<Labels::Pair> map(const Node& node, const std::string& key, bool labels, bool templates) {
+    std::vector<Labels::Pair> out;
     const Node* value = node.find(key);
-    return value == nullptr ? std::string() : scalar(*value, std::string(key));
-  }
-  std::string scalar(const Node& value, const std::string& what) {
-    if (value.kind == Node::Kind::null) return {};
-    if (value.kind == Node::Kind::array || value.kind == Node::Kind::object) {
-      error(value.position, "\"" + what + "\" is " + kind_of(value), "write a text");
-      return {};
-    }
-    return value.text;
-  }
-
-  void duration(const Node& node, std::string_view key, Duration& out) {
-    const std::string value = text(node, key);
-    if (value.empty()) return;
-    if (const Result<Duration> parsed = parse_duration(value)) {
-      out = *parsed;
-    } else {
-      error(node.find(key)->position, "\"" + std::string(key) + "\": " + parsed.error().what, parsed.error().next_step);
-    }
-  }
-
-  /// Labels or annotations. @param labels  whether names and values are held to what a label may be
-  Labels map(const Node& node, const std::string& key, bool labels) {
-    Labels out;
-    const Node* value = node.find(key);
-    if (value == nullptr || value->kind == Node::Kind::null || !is_object(*value, "\"" + key + "\"")) return out;
+    if (value == nullptr || !fields_.is_object(*value, "\"" + key + "\"")) return out;
     for (const Node::Member& member : value->members) {
-      if (!is_identifier(member.key, false) || (labels && member.key == kNameLabel)) {
-        error(member.position, "invalid " + std::string(labels ? "label" : "annotation") + " name \"" + member.key + "\"",
-              "use letters, digits and _, and no digit first");
+      if (member.key.empty() || (labels && member.key == kNameLabel)) {
+        fields_.error(member.position, "invalid " + std::string(labels ? "label" : "annotation") + " name \"" + member.key + "\"",
+                      member.key.empty() ? "give it a name" : "the metric's name is not the rule's to set");
         continue;
       }
-      const std::string content = scalar(member.value, member.key);
-      check_text(content, member, labels);
-      out.set(member.key, content);
+      std::string content = fields_.scalar(member.value, member.key);
+      if (templates) check_text(content, member, labels);
+      out.emplace_back(member.key, std::move(content));
     }
     return out;
   }
@@ -130,74 +64,60 @@ class Reader {
   void check_text(const std::string& content, const Node::Member& member, bool label) {
     const Result<> form = check_template(content);
     if (form) return;
-    const bool only_prometheus = form.error().code == Errc::unsupported;
-    add(member.value.position, (label ? "label \"" : "annotation \"") + member.key + "\": " + form.error().what + ": " + form.error().why,
-        only_prometheus ? "it will be shown as written" : "write it like {{ $labels.instance }} or {{ $value | humanize }}",
-        only_prometheus);
+    fields_.error(
+        member.value.position, (label ? "label \"" : "annotation \"") + member.key + "\": template, " + form.error().why,
+        form.error().next_step.empty() ? "write it like {{ $labels.instance }} or {{ $value | humanize }}" : form.error().next_step);
   }
 
   Group read_group(const Node& node) {
     Group group;
     group.file = file_;
     group.only = only_;
-    if (!is_object(node, "a group")) return group;
-    known(node, "a group", {"name", "interval", "query_offset", "limit", "labels", "rules"});
-    group.name = text(node, "name");
-    if (group.name.empty()) error(node.position, "group name must not be empty", "give the group a \"name\"");
-    Duration interval{};
-    duration(node, "interval", interval);
+    if (!fields_.is_object(node, "a group")) return group;
+    fields_.known(node, "a group", {"name", "interval", "query_offset", "limit", "labels", "rules"});
+    group.name = fields_.text(node, "name");
+    if (group.name.empty()) fields_.error(node.position, "group name must not be empty", "give the group a \"name\"");
+    const Duration interval = fields_.duration(node, "interval", Duration{0});
     if (interval > Duration{0}) group.interval = interval;
-    duration(node, "query_offset", group.query_offset);
-    if (const std::string limit = text(node, "limit"); !limit.empty()) {
-      const auto [end, failed] = std::from_chars(limit.data(), limit.data() + limit.size(), group.limit);
-      if (failed != std::errc() || end != limit.data() + limit.size() || group.limit < 0) {
-        group.limit = 0;
-        error(node.find("limit")->position, "\"limit\" is \"" + limit + "\"", "write a number from 0 (no limit)");
-      }
-    }
-    group.labels = map(node, "labels", true);
-    const Node* rules = node.find("rules");
-    if (rules == nullptr || rules->kind == Node::Kind::null) return group;
-    if (rules->kind != Node::Kind::array) {
-      error(rules->position, "\"rules\" is " + kind_of(*rules), "write a list of rules");
-      return group;
-    }
-    for (const Node& rule : rules->elements) group.rules.push_back(read_rule(rule, group));
+    group.query_offset = fields_.duration(node, "query_offset", Duration{0});
+    group.limit = fields_.limit(node, "limit");
+    group.labels = Labels(map(node, "labels", true, false));
+    for (const Node* rule : fields_.list(node, "rules")) group.rules.push_back(read_rule(*rule, group));
     return group;
   }
 
   Rule read_rule(const Node& node, const Group& group) {
     Rule rule;
     rule.line = node.position.line;
-    if (!is_object(node, "a rule")) return rule;
-    known(node, "a rule", {"alert", "record", "expr", "for", "keep_firing_for", "labels", "annotations"});
-    const std::string alert = text(node, "alert"), record = text(node, "record");
+    if (!fields_.is_object(node, "a rule")) return rule;
+    fields_.known(node, "a rule", {"alert", "record", "expr", "for", "keep_firing_for", "labels", "annotations"});
+    const std::string alert = fields_.text(node, "alert"), record = fields_.text(node, "record");
     rule.alerting = !alert.empty();
     rule.name = rule.alerting ? alert : record;
-    if (!alert.empty() && !record.empty()) error(node.position, "a rule has both \"alert\" and \"record\"", "make two rules of it");
-    if (rule.name.empty()) error(node.position, "a rule has neither \"alert\" nor \"record\"", "give it one of them");
-    duration(node, "for", rule.pending_for);
-    duration(node, "keep_firing_for", rule.keep_firing_for);
-    rule.labels = map(node, "labels", true);
-    for (const auto& [name, value] : group.labels.pairs()) {
-      if (!rule.labels.has(name)) rule.labels.set(name, value);
-    }
-    rule.annotations = map(node, "annotations", false);
-    if (!record.empty() && alert.empty()) check_recording(node, rule);
+    if (!alert.empty() && !record.empty()) fields_.error(node.position, "a rule has both \"alert\" and \"record\"", "make two rules of it");
+    if (rule.name.empty()) fields_.error(node.position, "a rule has neither \"alert\" nor \"record\"", "give it one of them");
+    rule.pending_for = fields_.duration(node, "for", Duration{0});
+    rule.keep_firing_for = fields_.duration(node, "keep_firing_for", Duration{0});
+    rule.labels = group.labels;
+    for (const auto& [name, value] : map(node, "labels", true, rule.alerting)) rule.labels.set(name, value);  // "" takes the group's away.
+    rule.annotations = Labels(map(node, "annotations", false, rule.alerting));
+    if (!record.empty()) check_recording(node, record, rule);
     read_action(node, rule);
     read_expression(node, rule, group);
     return rule;
   }
 
-  void check_recording(const Node& node, const Rule& rule) {
-    for (const char* field : {"for", "keep_firing_for", "annotations"}) {
-      if (const Node* value = node.find(field)) {
-        error(value->position, std::string("invalid field \"") + field + "\" in the recording rule " + rule.name,
-              "only an alert can have it");
-      }
-    }
-    if (!is_identifier(rule.name, true)) {
-      error(node.find("record")->position, "invalid recording rule name \"" + rule.name + "\"", "use letters, digits, _ and :");
+  void check_recording(const Node& node, const std::string& record, const Rule& rule) {
+    const auto refuse = [&](const char* field) {
+      fields_.error(node.find(field)->position, std::string("invalid field \"") + field + "\" in the recording rule " + record,
+                    "only an alert can have it");
+    };
+    if (rule.pending_for != Duration{0}) refuse("for");
+    if (rule.keep_firing_for != Duration{0}) refuse("keep_firing_for");
+    if (const Node* value = node.find("annotations"); value != nullptr && !value->members.empty()) refuse("annotations");
+    if (record.find_first_of("{}") != std::string::npos) {
+      fields_.error(node.find("record")->position, "invalid recording rule name \"" + record + "\": it has braces",
+                    "an expression belongs in \"expr\", and labels in \"labels\"");
     }
   }
 
@@ -212,8 +132,8 @@ class Reader {
       constexpr std::array kActions{AlertAction::notify, AlertAction::hold, AlertAction::rollback, AlertAction::emergency};
       const auto* const found = std::find_if(kActions.begin(), kActions.end(), [&](AlertAction a) { return action == to_string(a); });
       if (found == kActions.end()) {
-        error(label_position(node, "rollbackd_action"), "rollbackd_action is \"" + action + "\"",
-              "write rollback, emergency, hold or notify");
+        fields_.error(label_position(node, "rollbackd_action"), "rollbackd_action is \"" + action + "\"",
+                      "write rollback, emergency, hold or notify");
       } else {
         rule.action = *found;
       }
@@ -221,36 +141,38 @@ class Reader {
     if (const std::string no_data(rule.labels.get("rollbackd_no_data")); !no_data.empty()) {
       rule.ignore_no_data = no_data == "ignore";
       if (!rule.ignore_no_data && no_data != "hold") {
-        error(label_position(node, "rollbackd_no_data"), "rollbackd_no_data is \"" + no_data + "\"", "write hold or ignore");
+        fields_.error(label_position(node, "rollbackd_no_data"), "rollbackd_no_data is \"" + no_data + "\"", "write hold or ignore");
       }
     }
   }
 
   void read_expression(const Node& node, Rule& rule, const Group& group) {
-    rule.expr_text = text(node, "expr");
-    if (trim(rule.expr_text).empty()) {
-      error(node.position, "field \"expr\" must be set in rule \"" + rule.name + "\"", "write a PromQL expression");
+    rule.expr_text = fields_.text(node, "expr");
+    if (rule.expr_text.empty()) {
+      fields_.error(node.position, "field \"expr\" must be set in rule \"" + rule.name + "\"", "write a PromQL expression");
       return;
     }
     const Position position = node.find("expr")->position;
     Result<promql::ExprPtr> parsed = promql::parse(rule.expr_text);
     if (!parsed) {
-      error(position, "expression of \"" + rule.name + "\", " + parsed.error().why,
-            parsed.error().next_step.empty() ? "columns count within the expression" : parsed.error().next_step);
+      fields_.error(position, "expression of \"" + rule.name + "\", " + parsed.error().why,
+                    parsed.error().next_step.empty() ? "columns count within the expression" : parsed.error().next_step);
       return;
     }
     rule.expr = std::move(*parsed);
     if (rule.expr->type != promql::ValueType::vector && rule.expr->type != promql::ValueType::scalar) {
-      error(position, "expression of \"" + rule.name + "\" gives a " + promql::to_string(rule.expr->type),
-            "a rule needs an instant vector or a scalar");
+      fields_.warning(position,
+                      "expression of \"" + rule.name + "\" gives a " + promql::to_string(rule.expr->type) +
+                          ": Prometheus takes it, and fails at each evaluation",
+                      "a rule needs an instant vector or a scalar");
     }
     std::string why_not;
     rule.service_local = proves_local(*rule.expr, &why_not) || only_.has_value();
     if (!rule.service_local && rule.action != AlertAction::notify) {
-      add(position,
-          "rule \"" + rule.name + "\" spans services (" + why_not + "), so it runs every " + format_duration(group.interval) +
-              " and not at once",
-          "keep service and environment in every aggregation and match", true);
+      fields_.warning(position,
+                      "rule \"" + rule.name + "\" spans services (" + why_not + "), so it runs every " + format_duration(group.interval) +
+                          " and not at once",
+                      "keep service and environment in every aggregation and match");
     }
     read_names(rule);
   }
@@ -267,14 +189,26 @@ class Reader {
 
   const std::string& file_;
   const std::optional<ServiceKey>& only_;
-  std::vector<config::Problem>& problems_;
+  Fields fields_;
 };
+
+/// The tree of a rule file. Prometheus reads JSON as YAML too; what is wrong with it is said better by a reader of JSON.
+Result<Node> parse_tree(std::string_view text, const std::string& file, std::vector<config::Problem>& problems) {
+  std::vector<config::Problem> found;
+  Result<Node> root = config::parse_document(text, file, config::Dialect::rules, found);
+  if (!root && file.ends_with(".json")) {
+    std::vector<config::Problem> of_json;
+    if (!config::parse_document(text, file, config::Dialect::strict_json, of_json)) found = std::move(of_json);
+  }
+  problems.insert(problems.end(), found.begin(), found.end());
+  return root;
+}
 
 }  // namespace
 
 Groups parse_groups(std::string_view text, const std::string& file, const std::optional<ServiceKey>& only,
                     std::vector<config::Problem>& problems) {
-  const Result<Node> root = config::parse_document(text, file, config::dialect_of(file, true), problems);
+  const Result<Node> root = parse_tree(text, file, problems);
   if (!root) return {};
   return Reader(file, only, problems).read(*root);
 }

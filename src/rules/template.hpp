@@ -23,6 +23,7 @@ struct TemplateContext {
   Instant now{};                            ///< `now`, and the instant of `query`
   /// Answers `query`; when not given, a template that asks fails.
   std::function<Result<std::vector<promql::Element>>(std::string_view expr, Instant at)> query{};
+  std::string_view name{};  ///< the alert's, as it stands in errors
 };
 
 /// Expands `text`. What cannot be expanded is "<error expanding template: ...>", as Prometheus writes it.
@@ -32,8 +33,8 @@ std::string expand_template(std::string_view text, const TemplateContext& contex
 /// Expands `text`, and says what was wrong with it where it cannot be expanded.
 Result<std::string> try_expand_template(std::string_view text, const TemplateContext& context);
 
-/// Whether Prometheus too takes `text` as a template.
-/// @return `invalid_argument` where Prometheus refuses it
+/// Whether Prometheus takes `text` as a template. Like promtool it parses alone: what fails with some labels or values is no error here.
+/// @return `invalid_argument` where Prometheus refuses it, with its words in `why`
 Result<> check_template(std::string_view text);
 
 /// `v` as Go prints a float64 with %v: "0.5", "1e+06", "+Inf", "NaN".

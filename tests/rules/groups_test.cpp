@@ -74,7 +74,7 @@ TEST(Groups, ALineIsNamedForEveryErrorAndAllAreFoundAtOnce) {
       "    exprs: up == 0\n"
       "  - alert: B\n"
       "    expr: sum(up\n"
-      "  - record: 1b\n"
+      "  - record: a{b}\n"
       "    expr: up\n"
       "    for: 1m\n",
       "r.yaml");
@@ -82,7 +82,7 @@ TEST(Groups, ALineIsNamedForEveryErrorAndAllAreFoundAtOnce) {
   EXPECT_THAT(file.errors, Contains(AllOf(HasSubstr("r.yaml:5:5: unknown field \"exprs\""), HasSubstr("did you mean \"expr\"?"))));
   EXPECT_THAT(file.errors, Contains(AllOf(HasSubstr("r.yaml:4:"), HasSubstr("\"expr\" must be set"))));
   EXPECT_THAT(file.errors, Contains(AllOf(HasSubstr("r.yaml:7:"), HasSubstr("column "))));
-  EXPECT_THAT(file.errors, Contains(AllOf(HasSubstr("r.yaml:8:"), HasSubstr("invalid recording rule name"))));
+  EXPECT_THAT(file.errors, Contains(AllOf(HasSubstr("r.yaml:8:"), HasSubstr("invalid recording rule name \"a{b}\""))));
   EXPECT_THAT(file.errors, Contains(AllOf(HasSubstr("r.yaml:10:"), HasSubstr("invalid field \"for\" in the recording rule"))));
 }
 
@@ -98,19 +98,22 @@ TEST(Groups, RulesThatPrometheusRefusesAreRefused) {
   EXPECT_THAT(rule(R"("expr": "up")").errors, Contains(HasSubstr("neither \"alert\" nor \"record\"")));
   EXPECT_THAT(rule(R"("alert": "A", "expr": "")").errors, Contains(HasSubstr("\"expr\" must be set")));
   EXPECT_THAT(rule(R"("alert": "A", "expr": "up", "for": "soon")").errors, Contains(HasSubstr("not a duration")));
-  EXPECT_THAT(rule(R"("alert": "A", "expr": "up", "labels": {"a-b": "c"})").errors, Contains(HasSubstr("invalid label name \"a-b\"")));
+  EXPECT_THAT(rule(R"("alert": "A", "expr": "up", "labels": {"": "c"})").errors, Contains(HasSubstr("invalid label name \"\"")));
   EXPECT_THAT(rule(R"("alert": "A", "expr": "up", "labels": {"__name__": "c"})").errors, Contains(HasSubstr("invalid label name")));
-  EXPECT_THAT(rule(R"("alert": "A", "expr": "up", "annotations": {"1": "c"})").errors, Contains(HasSubstr("invalid annotation name")));
+  EXPECT_THAT(rule(R"("alert": "A", "expr": "up", "annotations": {"": "c"})").errors, Contains(HasSubstr("invalid annotation name")));
   EXPECT_THAT(rule(R"("alert": "A", "expr": "up", "annotations": {"s": "{{ $value"})").errors, Contains(HasSubstr("unclosed action")));
   EXPECT_THAT(rule(R"("record": "a", "expr": "up", "keep_firing_for": "1m")").errors, Contains(HasSubstr("keep_firing_for")));
-  EXPECT_THAT(rule(R"("record": "a", "expr": "up", "annotations": {})").errors, Contains(HasSubstr("invalid field \"annotations\"")));
-  EXPECT_THAT(rule(R"("alert": "A", "expr": "up[5m]")").errors, Contains(HasSubstr("instant vector")));
+  EXPECT_THAT(rule(R"("record": "a", "expr": "up", "annotations": {"a": ""})").errors,
+              Contains(HasSubstr("invalid field \"annotations\"")));
+  EXPECT_THAT(rule(R"("alert": "A", "expr": " ")").errors, Contains(HasSubstr("expression of \"A\"")));
+  EXPECT_THAT(rule(R"("alert": "A", "expr": ["up"])").errors, Contains(HasSubstr("\"expr\" is an array")));
+  EXPECT_THAT(rule(R"("alert": "A", "expr": "up", "for": "")").errors, Contains(HasSubstr("not a duration")));
 }
 
 TEST(Groups, GroupNamesAreThereAndDiffer) {
   EXPECT_THAT(read(R"({"groups": [{"name": "g"}, {"name": "g"}]})").errors, Contains(HasSubstr("repeated")));
   EXPECT_THAT(read(R"({"groups": [{"rules": []}]})").errors, Contains(HasSubstr("must not be empty")));
-  EXPECT_THAT(read(R"({"groups": [{"name": "g", "limit": -1}]})").errors, Contains(HasSubstr("limit")));
+  EXPECT_THAT(read(R"({"groups": [{"name": "g", "limit": "1"}]})").errors, Contains(HasSubstr("not a number")));
   EXPECT_THAT(read(R"({"group": []})").errors, Contains(HasSubstr("did you mean \"groups\"?")));
   EXPECT_THAT(read(R"({"groups": {}})").errors, Contains(HasSubstr("list of groups")));
   EXPECT_THAT(read("[]").errors, Contains(HasSubstr("not an object")));
@@ -143,14 +146,58 @@ TEST(Groups, AServicesOwnFileIsLocalWhateverItAggregates) {
   EXPECT_TRUE(own.groups[0].rules[0].service_local);
 }
 
-TEST(Groups, ATemplateThatOnlyPrometheusKnowsIsAWarning) {
-  const Read file = rule(R"("alert": "A", "expr": "up", "annotations": {"s": "{{ if true }}x{{ end }}"})");
-
-  EXPECT_THAT(file.errors, IsEmpty());
-  EXPECT_THAT(file.warnings, Contains(HasSubstr("\"if\" is not supported here")));
+TEST(Groups, WhatPrometheus3TakesIsTaken) {
+  for (const char* members : {
+           R"("alert": "A", "expr": "up", "labels": {"a-b": "c", "żółć": "", "severity": 1, "on": true, "none": null})",
+           R"("alert": "A", "expr": "up", "annotations": {"1 2": "{{ if true }}x{{ end }}", "s": "{{ .Foo }} {{ humanize 1 2 }}"})",
+           R"("alert": "1 2", "expr": 1, "for": "0s", "keep_firing_for": null)",
+           R"("record": "1:a b", "expr": "up", "annotations": {}, "for": "0s", "labels": {"a": "{{ nope"})",
+       }) {
+    EXPECT_THAT(rule(members).errors, IsEmpty()) << members;
+    EXPECT_THAT(rule(members).warnings, IsEmpty()) << members;
+  }
+  EXPECT_THAT(rule(R"("alert": "A", "expr": "up[5m]")").errors, IsEmpty());
+  EXPECT_THAT(rule(R"("alert": "A", "expr": "up[5m]")").warnings, Contains(HasSubstr("fails at each evaluation")));
+  for (const char* file :
+       {"", "groups:\n", "groups: [{name: a, rules: }, ~]\n", "# nothing\n---\n", "groups:\n- name: 5\n  limit: -1\n  interval: 0s\n",
+        "groups:\n- name: a\n  limit: 1e3\n  rules: [~, ]\n", "\xef\xbb\xbfgroups:\r\n- name: a\r\n"}) {
+    EXPECT_THAT(read(file, "r.rules").errors, IsEmpty()) << file;
+  }
 }
 
-TEST(Groups, ARuleFileIsStrictJsonBecausePromtoolReadsItToo) { EXPECT_FALSE(read("{\"groups\": [] // none\n}").errors.empty()); }
+TEST(Groups, AnOddFileGetsPromtoolsVerdict) {
+  for (const char* file :
+       {"x-anchors: &a {}\ngroups: []\n", "groups:\n- name: a\n  name: b\n", "groups:\n\t- name: a\n", "- groups\n",
+        "groups:\n- name: a\n  rules:\n  - alert: A\n    expr: {{ x }}\n", "{% if x %}\ngroups: []\n{% endif %}\n",
+        "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nspec: {groups: []}\n", "groups: a\n", "groups: [5]\n",
+        "groups:\n- name: a\n  interval: 5\n", "groups:\n- name: a\n  limit: ten\n", "groups:\n- {name: a, labels: {__name__: x}}\n"}) {
+    EXPECT_FALSE(read(file, "r.yml").errors.empty()) << file;
+  }
+  const Read merged = read("groups:\n- name: a\n  rules:\n  - &r {alert: A, expr: up, labels: {x: y}}\n  - {<<: *r, alert: B}\n", "r.yml");
+  ASSERT_THAT(merged.errors, IsEmpty());
+  EXPECT_EQ(merged.groups[0].rules[1].name, "B");
+  EXPECT_EQ(merged.groups[0].rules[1].labels.get("x"), "y");
+}
+
+TEST(Groups, ARulesEmptyLabelTakesItsGroupsAway) {
+  const Read file = read("groups:\n- {name: a, labels: {x: y, z: w}, rules: [{alert: A, expr: up, labels: {x: ''}}]}\n", "r.yml");
+
+  ASSERT_THAT(file.errors, IsEmpty());
+  EXPECT_EQ(file.groups[0].rules[0].labels, (Labels{{"z", "w"}}));
+}
+
+TEST(Groups, OfSeveralDocumentsTheFirstCounts) {
+  const Read file = read("groups: [{name: a}]\n---\ngroups: [{name: b}]\n", "r.yml");
+
+  EXPECT_THAT(file.errors, IsEmpty());
+  EXPECT_THAT(file.warnings, Contains(HasSubstr("r.yml:2:1: a second document begins here")));
+  EXPECT_EQ(file.groups.size(), 1U);
+}
+
+TEST(Groups, WhatIsWrongWithJsonIsSaidOfJson) {
+  EXPECT_THAT(read("{\"groups\": [] // none\n}").errors, Contains(HasSubstr("expected no comment")));
+  EXPECT_THAT(read("{\"groups\": [{\"name\": \"a\",}]}").errors, IsEmpty()) << "YAML allows the comma, and so does promtool";
+}
 
 TEST(Groups, ASelectorWithoutANameReadsAnyMetric) {
   EXPECT_THAT(rule(R"("alert": "A", "expr": "{check=\"x\"} > 0 or {__name__=~\"a.*\"} or b")").groups[0].rules[0].reads,

@@ -202,6 +202,7 @@ Operand Evaluator::eval(const Expr& e) {
     case Kind::binary: return evaluate_binary(*this, e);
     case Kind::aggregate: return evaluate_aggregate(*this, e);
     case Kind::call: return call(e);
+    case Kind::unary_plus:
     case Kind::paren: return eval(*e.args[0]);
   }
   return {};

@@ -122,13 +122,12 @@ Parser::Node Parser::unary() {
   if (operand->type != ValueType::scalar && operand->type != ValueType::vector)
     return fail(sign.begin, "unary expression only allowed on expressions of type scalar or instant vector, got \"" +
                                 std::string(to_string(operand->type)) + "\"");
-  operand->begin = sign.kind == TokenKind::add || operand->kind == Kind::number ? sign.begin : operand->begin;
-  if (sign.kind == TokenKind::add) return operand;
   if (operand->kind == Kind::number) {
-    operand->number = -operand->number;
+    operand->begin = sign.begin;
+    if (sign.kind == TokenKind::sub) operand->number = -operand->number;
     return operand;
   }
-  Node e = make(Kind::unary_minus, operand->type, sign.begin);
+  Node e = make(sign.kind == TokenKind::add ? Kind::unary_plus : Kind::unary_minus, operand->type, sign.begin);
   e->args.push_back(std::move(operand));
   return done(std::move(e));
 }

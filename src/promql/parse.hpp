@@ -51,7 +51,7 @@ Result<double> seconds_of(const DurationExpr& duration, Duration step, Duration 
 
 /// One node. `kind` says which fields count.
 struct Expr {
-  enum class Kind { number, string, selector, range_selector, subquery, unary_minus, binary, aggregate, call, paren };
+  enum class Kind { number, string, selector, range_selector, subquery, unary_minus, binary, aggregate, call, paren, unary_plus };
   Kind kind = Kind::number;
   ValueType type = ValueType::scalar;
   std::uint32_t begin = 0, end = 0;  ///< byte range in the text
@@ -82,7 +82,7 @@ struct Expr {
   std::string function;               // call: its name; aggregate: its name
   bool by = false, without = false;   // aggregate
   std::vector<std::string> grouping;  // aggregate
-  std::vector<ExprPtr> args;          // operands: binary two, unary/paren/subquery one, aggregate [param,] expr, call its arguments
+  std::vector<ExprPtr> args;          // operands: binary two, unary_*/paren/subquery one, aggregate [param,] expr, call its arguments
 };
 
 /// Parses `text`.

@@ -56,7 +56,7 @@ Parser::Node Parser::range(Node e) {
   if (!expect(TokenKind::right_bracket, "\":\" or \"]\"", "subquery or range")) return nullptr;
   if (e->kind != Kind::selector) return fail(bracket, "ranges only allowed for vector selectors");
   if (e->offset != Duration{0} || e->offset_expr) return fail(bracket, "no offset modifiers allowed before range");
-  if (e->at_kind != Expr::At::none) return fail(bracket, "no @ modifiers allowed before range");
+  if (e->at_kind == Expr::At::timestamp) return fail(bracket, "no @ modifiers allowed before range");
   e->kind = Kind::range_selector;
   e->type = ValueType::matrix;
   e->range = length->value;

@@ -203,6 +203,7 @@ std::string to_text(const Expr& e) {
       return to_text(*e.args[0]) + "[" + length_text(e.range_expr, e.range) + ":" +
              (e.step_expr || e.step != Duration{0} ? length_text(e.step_expr, e.step) : "") + "]" + modifiers(e);
     case Kind::unary_minus: return "-" + to_text(*e.args[0]);
+    case Kind::unary_plus: return "+" + to_text(*e.args[0]);
     case Kind::binary: return binary_text(e);
     case Kind::aggregate:
       return e.function +

@@ -99,7 +99,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   series::Store store;
   fill(store, data[0]);
   const promql::StoreQuerier querier(store, data[0] % 4 == 3 ? &kShop : nullptr);
-  const promql::EvalOptions options{.at = kNow, .work_max = 20'000};
+  promql::EvalOptions options{.at = kNow, .work_max = 20'000};
+  if (data[0] % 8 > 3) {  // As one step of a range query, which decides what start(), end(), step() and range() are.
+    options.start = kNow - 10min;
+    options.end = kNow + 1min;
+    options.step = 30s;
+  }
 
   const auto value = promql::evaluate(**tree, querier, options);
   const auto twice = promql::evaluate(**tree, querier, options);
@@ -110,6 +115,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   fuzz::property(value.has_value() == twice.has_value() && (!value || same(*value, *twice)), "evaluating twice gives the same", text);
   fuzz::property(value.has_value() == printed.has_value() && (!value || same(*value, *printed)), "the printed text means the same",
                  text + "\n" + promql::to_text(**tree));
-  if (value) fuzz::property(names_each_once(*value), "a vector names each label set once", text);
+  if (!value) return 0;
+  fuzz::property(names_each_once(*value), "a vector names each label set once", text);
+  fuzz::property(value->work <= options.work_max, "no more work is done than allowed", text);
+  fuzz::property(value->annotations.size() <= 100, "no more is said than may be", text);
+  options.annotate = false;
+  const auto silent = promql::evaluate(**tree, querier, options);
+  fuzz::property(silent && same(*value, *silent) && silent->annotations.empty(), "saying nothing changes no value", text);
   return 0;
 }

@@ -292,7 +292,9 @@ TEST(Print, WritesAsPrometheusDoesWhateverWasWritten) {
                                                                {"x offset 1m+1m", "x offset 1m + 1m"},
                                                                {"x + on() 1", "x + 1"},
                                                                {"a +on(b)group_left c", "a + on (b) group_left () c"},
-                                                               {"+x", "x"},
+                                                               {"+x", "+x"},
+                                                               {"+5", "5"},
+                                                               {"x @ end()[5m]", "x[5m] @ end()"},
                                                                {"x @ 5", "x @ 5.000"},
                                                                {"x[-(-5m)]", "x[5m]"}};
   for (const auto& [text, printed] : table) {

@@ -13,8 +13,9 @@ BY_INSTANCE = ("errors_total", "memory_bytes", "temperature", "in_flight", "late
 COUNTER_FUNCTIONS = ("rate", "irate", "increase", "resets", "changes")
 RANGE_FUNCTIONS = ("avg_over_time", "min_over_time", "max_over_time", "sum_over_time", "count_over_time", "last_over_time",
                    "present_over_time", "stddev_over_time", "stdvar_over_time", "delta", "idelta", "deriv", "changes", "resets")
-MATHS = ("abs", "ceil", "floor", "exp", "ln", "log2", "log10", "sqrt", "sgn", "deg", "rad", "sin", "cos", "tan", "sinh", "cosh", "tanh",
-         "asinh", "atan")
+MATHS = ("abs", "ceil", "floor", "exp", "ln", "log2", "log10", "sqrt", "sgn", "deg", "rad", "sinh", "cosh", "tanh", "asinh",
+         "atan")
+WAVES = ("sin", "cos", "tan")  # of what was read alone: of a large computed number they are chance
 NARROW = ("asin", "acos", "atanh")  # of [-1, 1]
 DATES = ("year", "month", "day_of_month", "day_of_week", "day_of_year", "days_in_month", "hour", "minute")
 AGGREGATIONS = ("sum", "avg", "min", "max", "count", "group", "stddev", "stdvar")
@@ -210,7 +211,8 @@ class Cases:
 
     def shape_maths(self):
         return self.pick("%s(%s)" % (self.pick(MATHS), self.vector(1)), "%s(angle%s)" % (self.pick(NARROW), self.pick(OFFSETS)),
-                         "acosh(limit%s)" % self.pick(OFFSETS), "%s(temperature)" % self.pick(MATHS))
+                         "acosh(limit%s)" % self.pick(OFFSETS),
+                         "%s(%s)" % (self.pick(WAVES), self.selector()), "%s(temperature)" % self.pick(MATHS))
 
     def shape_dates(self):
         some = "vector(%d)" % self.random.randrange(-3_000_000_000, 4_000_000_000)

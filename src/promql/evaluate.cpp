@@ -2,7 +2,9 @@
 #include "promql/evaluate.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdio>
 #include <set>
 #include <unordered_set>
 
@@ -60,6 +62,9 @@ bool may_be_counter(std::string_view name) {
   return false;
 }
 
+/// RFC 3339 without its fraction.
+std::string to_the_second(Instant t) { return format_rfc3339(t).substr(0, 19) + "Z"; }
+
 /// Only some functions know what to do with the points around a window.
 std::string misused(Expr::Extend extend, std::string_view function) {
   if (extend == Expr::Extend::none || function == "rate" || function == "increase" || function == "delta") return "";
@@ -103,6 +108,21 @@ void Evaluator::annotate(const Expr& e, Annotation::Level level, std::string tex
   for (const Annotation& known : annotations_)
     if (known.level == level && known.text == text) return;
   annotations_.push_back({level, std::move(text), e.begin, e.end});
+}
+
+void Evaluator::annotate_levelled(const Expr& e, std::string text, double lowest, double highest, double fall) {
+  if (!options_.annotate) return;
+  const auto known = std::find_if(levelled_.begin(), levelled_.end(), [&text](const Levelled& l) { return l.text == text; });
+  if (known == levelled_.end()) {
+    if (levelled_.size() < kAnnotationsMax) levelled_.push_back({std::move(text), e.begin, e.end, lowest, highest, fall, now_, now_, 1});
+    return;
+  }
+  known->lowest = std::min(known->lowest, lowest);
+  known->highest = std::max(known->highest, highest);
+  known->fall = std::max(known->fall, fall);
+  known->first = std::min(known->first, now_);
+  known->last = std::max(known->last, now_);
+  ++known->samples;
 }
 
 void drop_metric(Labels& labels) {
@@ -222,6 +242,16 @@ Value Evaluator::finished(Operand o) {
   v.blind_reason = std::move(o.blind_reason);
   v.fed = any_fed_ || !any_selector_;
   v.annotations = std::move(annotations_);
+  for (const Levelled& l : levelled_) {
+    if (v.annotations.size() >= kAnnotationsMax) break;
+    std::array<char, 32> fall{};
+    std::snprintf(fall.data(), fall.size(), "%.2g", l.fall);
+    v.annotations.push_back({Annotation::Level::info,
+                             l.text + ", from buckets " + number_text(l.lowest) + " to " + number_text(l.highest) +
+                                 ", with a max diff of " + fall.data() + ", over " + std::to_string(l.samples) + " samples from " +
+                                 to_the_second(l.first) + " to " + to_the_second(l.last),
+                             l.begin, l.end});
+  }
   v.work = work_;
   return v;
 }

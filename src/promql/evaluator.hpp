@@ -62,6 +62,9 @@ class Evaluator {
   /// Says something about node `e`: each text once. Ask `annotating` before building a text.
   bool annotating() const { return options_.annotate; }
   void annotate(const Expr& e, Annotation::Level level, std::string text);
+  /// Says of a classic histogram whose counts fell that they were levelled: once for each metric, with the bounds and the greatest fall of
+  /// all.
+  void annotate_levelled(const Expr& e, std::string text, double lowest, double highest, double fall);
   /// Whether this evaluation is one of the several of a range query.
   bool of_range_query() const { return options_.start && options_.end && *options_.start != *options_.end; }
   /// Counts `n` units of work of node `e`; false once the limit is passed.
@@ -93,6 +96,14 @@ class Evaluator {
   std::unordered_map<const Expr*, series::Liveness> liveness_;
   std::uint64_t work_ = 0;
   std::vector<Annotation> annotations_;
+  struct Levelled {
+    std::string text;
+    std::uint32_t begin = 0, end = 0;
+    double lowest = 0, highest = 0, fall = 0;
+    Instant first, last;
+    int samples = 1;
+  };
+  std::vector<Levelled> levelled_;  ///< become annotations at the end
   bool any_selector_ = false, any_fed_ = false;
   std::optional<Error> failure_;
 };

@@ -18,6 +18,11 @@ struct Bucket {
   double upper = 0, count = 0;
 };
 
+/// Counts that fell: from which bound to which, and by how much at most.
+struct Fall {
+  double lowest = 0, highest = 0, greatest = 0;
+};
+
 std::optional<double> bound_of(std::string_view text) {
   if (!text.empty() && text[0] == '+') text.remove_prefix(1);
   double v = 0;
@@ -49,9 +54,9 @@ bool almost_equal(double a, double b) {
 }
 
 /// Counts that never fall: tiny differences are rounding, greater falls a source's mistake; both are levelled.
-/// @return whether there was such a mistake
-bool make_monotonic(std::vector<Bucket>& buckets) {
-  bool forced = false;
+/// @return between which bounds there were such mistakes, and how great; nothing if there were none
+std::optional<Fall> make_monotonic(std::vector<Bucket>& buckets) {
+  std::optional<Fall> forced;
   double before = buckets[0].count;
   for (std::size_t i = 1; i < buckets.size(); ++i) {
     const double count = buckets[i].count;
@@ -60,7 +65,9 @@ bool make_monotonic(std::vector<Bucket>& buckets) {
       buckets[i].count = before;
     } else if (count < before) {
       buckets[i].count = before;
-      forced = true;
+      if (!forced) forced = Fall{buckets[i].upper, buckets[i].upper, 0};
+      forced->highest = buckets[i].upper;
+      forced->greatest = std::max(forced->greatest, before - count);
     } else {
       before = count;
     }
@@ -68,7 +75,7 @@ bool make_monotonic(std::vector<Bucket>& buckets) {
   return forced;
 }
 
-double quantile_of_buckets(double q, std::vector<Bucket>& buckets, bool& forced) {
+double quantile_of_buckets(double q, std::vector<Bucket>& buckets, std::optional<Fall>& forced) {
   if (std::isnan(q)) return std::nan("");
   if (q < 0) return -HUGE_VAL;
   if (q > 1) return HUGE_VAL;
@@ -151,13 +158,14 @@ Operand histogram_quantile(Evaluator& evaluator, const Expr& call, std::vector<O
   Operand out;
   annotate_quantile(evaluator, *call.args[0], args[0].scalar);
   for (Histogram& h : histograms_of(evaluator, *call.args[1], args[1].vector)) {
-    bool forced = false;
+    std::optional<Fall> forced;
     const double value = quantile_of_buckets(args[0].scalar, h.buckets, forced);
     if (forced && evaluator.annotating())
-      evaluator.annotate(*call.args[1], Annotation::Level::info,
-                         "input to histogram_quantile needed to be fixed for monotonicity (see "
-                         "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)" +
-                             of_metric(h.labels));
+      evaluator.annotate_levelled(*call.args[1],
+                                  "input to histogram_quantile needed to be fixed for monotonicity (see "
+                                  "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)" +
+                                      of_metric(h.labels),
+                                  forced->lowest, forced->highest, forced->greatest);
     out.vector.push_back({std::move(h.labels), value, true});
   }
   return out;

@@ -10,18 +10,10 @@ namespace {
 
 double seconds(Duration d) { return static_cast<double>(d.count()) / 1e9; }
 
-/// The value at `t` on the line from `a` to `b`. A counter's reset between them: it began at 0 again (on a window's left end), or went on
-/// from where it was (on its right).
-double on_line(const series::Point& a, const series::Point& b, Instant t, bool counter, bool left) {
-  double from = a.value, to = b.value;
-  if (counter && to < from) {
-    if (left) {
-      from = 0;
-    } else {
-      to += a.value;
-    }
-  }
-  return from + (to - from) * seconds(t - a.at) / seconds(b.at - a.at);
+/// The value at `t` on the line from `a` to `b`. A counter that was reset between them began at 0 again.
+double on_line(const series::Point& a, const series::Point& b, Instant t, bool counter) {
+  const double from = counter && b.value < a.value ? 0 : a.value;
+  return from + (b.value - from) * seconds(t - a.at) / seconds(b.at - a.at);
 }
 
 /// Which points of an extended window count, and the values at its ends.
@@ -43,9 +35,9 @@ std::optional<Edges> edges_of(const Window& w, bool counter) {
     e.last = 0;
     while (e.last < end && p[e.last].at < w.to) ++e.last;
   }
-  if (p[e.last].at <= w.from) return std::nullopt;
-  e.left = smoothed && p[e.first].at < w.from ? on_line(p[e.first], p[e.first + 1], w.from, counter, true) : p[e.first].value;
-  e.right = smoothed && e.last > 0 && p[e.last].at > w.to ? on_line(p[e.last - 1], p[e.last], w.to, counter, false) : p[e.last].value;
+  if (p[e.last].at <= w.from || (smoothed && p[e.first].at > w.to)) return std::nullopt;
+  e.left = smoothed && p[e.first].at < w.from ? on_line(p[e.first], p[e.first + 1], w.from, counter) : p[e.first].value;
+  e.right = smoothed && e.last > 0 && p[e.last].at > w.to ? on_line(p[e.last - 1], p[e.last], w.to, counter) : p[e.last].value;
   return e;
 }
 
@@ -216,7 +208,7 @@ std::optional<double> smoothed_value(std::span<const series::Point> points, Inst
   if (next < points.size() && points[next].at == at) return points[next].value;
   if (next == 0) return std::nullopt;
   if (next == points.size()) return points.back().value;
-  return on_line(points[next - 1], points[next], at, false, false);
+  return on_line(points[next - 1], points[next], at, false);
 }
 
 }  // namespace rollbackd::promql::range_functions

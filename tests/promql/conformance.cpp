@@ -53,6 +53,7 @@ class Runner {
       if (line == "clear") {
         store_ = std::make_unique<series::Store>(kEverything);
         native_.clear();
+        starts_.clear();
       } else if (line.starts_with("load")) {
         load(line);
       } else if (line.starts_with("eval")) {
@@ -84,6 +85,8 @@ class Runner {
       Line line = series_line(lines_[at_]);
       if (!line.unreadable.empty())
         report_.failed.push_back({static_cast<int>(at_) + 1, lines_[at_], "cannot read \"" + line.unreadable + "\""});
+      if (line.starts) starts_.push_back(line.labels);
+      if (line.starts) continue;
       if (line.native) native_.push_back(line.labels);
       if (with_nhcb) add_custom_buckets(line.labels);
       series[line.labels] = std::move(line.values);
@@ -123,7 +126,8 @@ class Runner {
                : e.range_vector ? mismatch_of_vector(e, **parsed)
                                 : mismatch_of_instant(e, **parsed);
     if (!why) why = mismatch_of_annotations(e);
-    const bool native = touches_native(**parsed);
+    const bool native = touches(native_, **parsed);
+    if (why && touches(starts_, **parsed)) return skip("experimental: start timestamps");
     const bool says_nothing = e.lines.empty() && !e.expects(Expectation::What::fail) && !e.string;  // The store has no native histogram.
     if (native && (why || says_nothing)) {
       skip(kNative);
@@ -143,9 +147,9 @@ class Runner {
     }
   }
 
-  bool touches_native(const Expr& e) const {
+  static bool touches(const std::vector<Labels>& series, const Expr& e) {
     for (const Expr* s : selectors(e))
-      for (const Labels& labels : native_)
+      for (const Labels& labels : series)
         if (std::all_of(s->matchers.begin(), s->matchers.end(), [&](const series::Matcher& m) { return m.matches(labels); })) return true;
     return false;
   }
@@ -286,6 +290,7 @@ class Runner {
   std::size_t at_ = 0;
   std::unique_ptr<series::Store> store_ = std::make_unique<series::Store>(kEverything);
   std::vector<Labels> native_;                             ///< series that hold native histograms, which the store does not have
+  std::vector<Labels> starts_;                             ///< series whose start timestamps it does not have either
   std::vector<std::pair<bool, std::string>> annotations_;  ///< of the present eval: whether a warning, and its text
   Report report_;
 };

@@ -112,7 +112,11 @@ Line series_line(const std::string& text) {
     return line;
   }
   std::size_t at = end_of_labels(text);
-  line.labels = labels_of(std::string_view(text).substr(0, at));
+  std::string_view labels = std::string_view(text).substr(0, at);
+  line.starts = labels.ends_with("@st") || text.compare(at, 3, "@st") == 0;
+  if (labels.ends_with("@st")) labels.remove_suffix(3);
+  line.labels = labels_of(labels);
+  if (line.starts) return line;
   std::string item;
   int depth = 0;
   for (; at <= text.size(); ++at) {

@@ -20,6 +20,7 @@ struct Line {
   Values values;
   bool native = false;     ///< holds native histograms
   bool scalar = false;     ///< a number alone
+  bool starts = false;     ///< `name{...}@st`: start timestamps of a series, which upstream is trying out
   std::string unreadable;  ///< the first item that is none
 };
 Line series_line(const std::string& text);

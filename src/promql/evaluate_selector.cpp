@@ -35,15 +35,16 @@ Instant shifted(Instant t, Duration d) {
 Duration Evaluator::length(const Expr& e, const DurationPtr& expr, Duration value, bool may_be_negative) {
   if (!expr) return value;
   const Duration range = options_.start && options_.end ? *options_.end - *options_.start : Duration{0};
-  const auto seconds = seconds_of(*expr, options_.step, range);
-  if (seconds.has_error()) {
-    fail(e, seconds.error().why);
-  } else if (!may_be_negative && !(*seconds > 0)) {
+  const auto found = seconds_of(*expr, options_.step, range);
+  const double seconds = found.has_value() ? *found : 0;
+  if (found.has_error()) {
+    fail(e, found.error().why);
+  } else if (!may_be_negative && !(seconds > 0)) {
     fail(e, "duration must be greater than 0");
-  } else if (!(std::abs(*seconds) < kSecondsMax)) {
+  } else if (!(std::abs(seconds) < kSecondsMax)) {
     fail(e, "duration is out of range");
   } else {
-    return std::chrono::milliseconds(static_cast<std::int64_t>(*seconds * 1e3));
+    return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1e3));
   }
   return Duration{0};
 }

@@ -4,6 +4,8 @@
 #include <re2/re2.h>
 
 #include <charconv>
+#include <memory>
+#include <unordered_map>
 
 #include "promql/lex.hpp"
 
@@ -11,6 +13,7 @@ namespace rollbackd::promql {
 namespace {
 
 constexpr std::int64_t kRegexBytesMax = 1 << 20;
+constexpr std::size_t kRegexesMax = 64;
 constexpr std::size_t kLabelBytesMax = 16 * 1024;  // Of one value; nested calls could double it each time.
 constexpr std::size_t kBytesAWork = 256;           // What a unit of work may write.
 
@@ -27,6 +30,19 @@ std::string_view group_text(const RE2& regex, const std::vector<re2::StringPiece
   }
   if (n >= groups.size()) return {};
   return {groups[n].data(), groups[n].size()};
+}
+
+/// `pattern` compiled, remembered between evaluations: a rule asks for the same one each time, and compiling costs more than matching.
+std::shared_ptr<const RE2> regex_of(const std::string& pattern) {
+  thread_local std::unordered_map<std::string, std::shared_ptr<const RE2>> known;
+  const auto at = known.find(pattern);
+  if (at != known.end()) return at->second;
+  if (known.size() >= kRegexesMax) known.clear();
+  RE2::Options options;
+  options.set_log_errors(false);
+  options.set_dot_nl(true);
+  options.set_max_mem(kRegexBytesMax);
+  return known.emplace(pattern, std::make_shared<const RE2>(pattern, options)).first->second;
 }
 
 /// Go's template: $1, ${1}, $name, ${name}, $$; a name without braces is as long as it can be.
@@ -74,11 +90,8 @@ bool is_label_name(std::string_view text) { return !text.empty() && is_utf8(text
 Operand label_replace(Evaluator& evaluator, const Expr& call, std::vector<Operand>& args) {
   Operand out;
   const std::string& destination = args[1].string;
-  RE2::Options options;
-  options.set_log_errors(false);
-  options.set_dot_nl(true);
-  options.set_max_mem(kRegexBytesMax);
-  const RE2 regex(args[4].string, options);
+  const std::shared_ptr<const RE2> compiled = regex_of(args[4].string);
+  const RE2& regex = *compiled;
   if (!regex.ok()) {
     evaluator.fail(call, "invalid regular expression in label_replace(): " + args[4].string);
     return out;

@@ -247,6 +247,11 @@ class Runner {
   }
 
   Mismatch mismatch_of_range(const Eval& e, const Expr& expr) {
+    if (expr.type == ValueType::string) {
+      const Error no_string = Error(Errc::invalid_argument, "cannot evaluate over a range")
+                                  .because("invalid expression type \"string\" for range query, must be Scalar or instant Vector");
+      return mismatch_of_error(e, no_string);
+    }
     const StoreQuerier querier(*store_);
     Table got;
     std::size_t steps = 0;

@@ -39,6 +39,7 @@ Span node(Op op, DurationPtr left = {}, DurationPtr right = {}) {
 }
 
 double seconds(Duration d) { return static_cast<double>(d.count()) / 1e9; }
+double value_or_zero(const Result<double>& r) { return r.has_value() ? *r : 0; }
 Error no_division(const char* what) { return Error(Errc::invalid_argument, "bad duration").because(what); }
 
 }  // namespace
@@ -48,12 +49,12 @@ Result<double> seconds_of(const DurationExpr& d, Duration step, Duration range) 
   if (d.left) {
     const auto value = seconds_of(*d.left, step, range);
     if (value.has_error()) return value;
-    left = *value;
+    left = value_or_zero(value);
   }
   if (d.right) {
     const auto value = seconds_of(*d.right, step, range);
     if (value.has_error()) return value;
-    right = *value;
+    right = value_or_zero(value);
   }
   switch (d.op) {
     case Op::literal: return d.seconds;
@@ -81,8 +82,9 @@ std::optional<Parser::Length> Parser::length_of(Span d) {
   if (!d) return std::nullopt;
   Length out;
   const auto value = seconds_of(*d, Duration{0}, Duration{0});
-  if (value.has_value() && std::abs(*value) < kSecondsMax) {
-    const double ms = *value * 1e3;
+  const double seconds = value_or_zero(value);
+  if (std::abs(seconds) < kSecondsMax) {
+    const double ms = seconds * 1e3;
     out.value = std::chrono::milliseconds(static_cast<std::int64_t>(d->op == Op::literal ? std::round(ms) : ms));
   }
   if (d->op != Op::literal) out.expr = std::move(d);

@@ -94,15 +94,22 @@ Node null_at(Position at) {
 /// Turns events into the tree. Each handler returns false after a problem that ends the reading; the builder has recorded it.
 class Handler {
  public:
-  explicit Handler(TreeBuilder& builder) : builder_(builder) {}
+  /// @param own_tags  whether tags of nobody's knowledge ("!foo") mean nothing instead of being an error
+  Handler(std::string_view text, bool own_tags, TreeBuilder& builder) : text_(text), own_tags_(own_tags), builder_(builder) {}
 
   bool on(const yaml_event_t& event) {
     const Position at = place(event.start_mark);
     switch (event.type) {
       case YAML_ALIAS_EVENT: return alias(text_of(event.data.alias.anchor), at);
       case YAML_SCALAR_EVENT: return scalar(event, at);
-      case YAML_SEQUENCE_START_EVENT: return open(Node::Kind::array, text_of(event.data.sequence_start.anchor), at);
-      case YAML_MAPPING_START_EVENT: return open(Node::Kind::object, text_of(event.data.mapping_start.anchor), at);
+      case YAML_SEQUENCE_START_EVENT: {
+        const auto& found = event.data.sequence_start;
+        return open(Node::Kind::array, {text_of(found.anchor), found.style == YAML_FLOW_SEQUENCE_STYLE}, at);
+      }
+      case YAML_MAPPING_START_EVENT: {
+        const auto& found = event.data.mapping_start;
+        return open(Node::Kind::object, {text_of(found.anchor), found.style == YAML_FLOW_MAPPING_STYLE}, at);
+      }
       case YAML_SEQUENCE_END_EVENT:
       case YAML_MAPPING_END_EVENT: return close();
       default: return true;
@@ -110,6 +117,11 @@ class Handler {
   }
 
  private:
+  /// A collection that is not yet closed.
+  struct Open {
+    std::string anchor;  ///< "" when it has none
+    bool flow = false;   ///< in brackets
+  };
   struct Anchored {
     Node node;
     std::size_t nodes = 1, depth = 0;
@@ -142,17 +154,24 @@ class Handler {
     constexpr std::string_view kStandard = "tag:yaml.org,2002:";
     const auto& found = event.data.scalar;
     const std::string tag = text_of(found.tag);
+    if (found.style == YAML_DOUBLE_QUOTED_SCALAR_STYLE && escapes_slash(event))
+      return builder_.fail(at, "not valid YAML: found unknown escape character", "write / and not \\/, which Prometheus does not read");
     const bool plain = found.style == YAML_PLAIN_SCALAR_STYLE;
     Node node;
     node.position = at;
     node.text.assign(reinterpret_cast<const char*>(found.value), found.length);
-    if (tag == "!" || tag == std::string(kStandard) + "str" || (tag.empty() && !plain)) {
+    if (plain && !open_.empty() && open_.back().flow && node.text.find('?', 1) != std::string::npos)
+      return builder_.fail(at, "not valid YAML: did not find expected ',' or '}'", "put a text with a ? in quotes between brackets");
+    const bool standard = tag.starts_with(kStandard);
+    const bool other = !tag.empty() && tag != "!" && !standard;
+    if (other && !own_tags_) return builder_.fail(at, "the tag \"" + tag + "\" means nothing here", "remove it");
+    if (other || tag == "!" || tag == std::string(kStandard) + "str" || (tag.empty() && !plain)) {
       node.kind = Node::Kind::string;
       node.quoted = true;
-    } else if (tag.empty() || tag.starts_with(kStandard)) {
-      node.kind = kind_of(node.text);
     } else {
-      return builder_.fail(at, "the tag \"" + tag + "\" means nothing here", "remove it");
+      node.kind = kind_of(node.text);
+      if (standard && !fits(tag.substr(kStandard.size()), node.kind))
+        return builder_.fail(at, "\"" + node.text + "\" is not what the tag !!" + tag.substr(kStandard.size()) + " says", "remove the tag");
     }
     if (node.kind == Node::Kind::null) node.text = "null";
     const std::string anchor = text_of(found.anchor);
@@ -164,24 +183,51 @@ class Handler {
     return builder_.scalar(std::move(node)) && remember(anchor);
   }
 
-  bool open(Node::Kind kind, std::string anchor, Position at) {
+  /// JSON's and libyaml's escape \/, the only one that Prometheus's reader does not know.
+  bool escapes_slash(const yaml_event_t& event) {
+    const std::size_t from = offset(event.start_mark.index), to = offset(event.end_mark.index);
+    const std::string_view written = text_.substr(from, to - from);
+    for (std::size_t at = written.find('\\'); at != std::string_view::npos; at = written.find('\\', at + 2))
+      if (at + 1 < written.size() && written[at + 1] == '/') return true;
+    return false;
+  }
+  /// The byte offset of a character. Events come in order, so that each text is counted about once.
+  std::size_t offset(std::size_t character) {
+    if (character < counted_) counted_ = counted_bytes_ = 0;
+    for (; counted_ < character && counted_bytes_ < text_.size(); ++counted_)
+      for (++counted_bytes_; counted_bytes_ < text_.size() && (static_cast<unsigned char>(text_[counted_bytes_]) & 0xc0) == 0x80;)
+        ++counted_bytes_;
+    return counted_bytes_;
+  }
+
+  /// Whether a scalar of this kind may carry the standard tag.
+  static bool fits(const std::string& tag, Node::Kind kind) {
+    if (tag == "int" || tag == "float") return kind == Node::Kind::number;
+    if (tag == "bool") return kind == Node::Kind::boolean;
+    return tag != "null" || kind == Node::Kind::null;
+  }
+
+  bool open(Node::Kind kind, Open opened, Position at) {
     if (builder_.wants_key()) return builder_.fail(at, "expected a plain key", "write it as key: value");
     if (!builder_.open(kind, at)) return false;
-    if (!anchor.empty()) open_names_.insert(anchor);
-    open_anchors_.push_back(std::move(anchor));
+    if (!opened.anchor.empty()) open_names_.insert(opened.anchor);
+    open_.push_back(std::move(opened));
     return true;
   }
   bool close() {
-    const std::string anchor = std::move(open_anchors_.back());
-    open_anchors_.pop_back();
+    const std::string anchor = std::move(open_.back().anchor);
+    open_.pop_back();
     if (const auto open = open_names_.find(anchor); open != open_names_.end()) open_names_.erase(open);
     return builder_.merge() && builder_.close() && remember(anchor);
   }
 
+  std::string_view text_;
+  bool own_tags_;
+  std::size_t counted_ = 0, counted_bytes_ = 0;  ///< characters of the text, and their bytes
   TreeBuilder& builder_;
   std::map<std::string, Anchored> anchors_;
-  std::vector<std::string> open_anchors_;  ///< of the open collections, "" for one without
-  std::multiset<std::string> open_names_;  ///< those of them that have a name
+  std::vector<Open> open_;
+  std::multiset<std::string> open_names_;  ///< the anchors among them
   std::size_t anchored_nodes_ = 0;
 };
 
@@ -200,11 +246,12 @@ bool not_yaml(const yaml_parser_t& parser, const Lines& lines, TreeBuilder& buil
 
 bool read_yaml(std::string_view text, const Lines& lines, bool first_counts, TreeBuilder& builder) {
   Events events(text);
-  Handler handler(builder);
+  Handler handler(text, first_counts, builder);
   bool read = false;  // the first document is
   while (true) {
     const bool good = events.next();
-    if (!good && read && first_counts) return true;  // Prometheus does not look behind the first document.
+    // Prometheus looks two tokens behind the first document, and no further.
+    if (!good && read && first_counts && events.parser().error != YAML_SCANNER_ERROR) return true;
     if (!good) return not_yaml(events.parser(), lines, builder);
     const yaml_event_t& event = events.event();
     if (event.type == YAML_STREAM_END_EVENT) return read || builder.scalar(null_at({1, 1}));

@@ -25,22 +25,59 @@ constexpr std::array<std::pair<std::string_view, Tok>, 11> kKeywords{{{"block", 
 
 bool is_blank(int c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 bool is_digit(int c) { return c >= '0' && c <= '9'; }
-/// Bytes of characters beyond ASCII count as letters; Go asks Unicode, where nearly all of them that people write are.
-bool is_word(int c) { return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c >= 0x80; }
+
+/// A character and its bytes; a byte that begins none stands alone, as U+FFFD.
+std::pair<std::uint32_t, std::size_t> decode(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  std::uint32_t code = byte(0);
+  const std::size_t size = code >= 0xf0 ? 4 : code >= 0xe0 ? 3 : code >= 0xc0 ? 2 : 1;
+  if (size == 1) return {code < 0x80 ? code : 0xfffd, 1};
+  if (size > text.size()) return {0xfffd, 1};
+  code &= 0x7fU >> size;
+  for (std::size_t i = 1; i < size; ++i) code = code << 6 | (byte(i) & 0x3fU);
+  return {code, size};
+}
+
+/// Beyond ASCII everything counts as a letter but what is surely none: spaces, punctuation, arrows, symbols, private use. Go asks Unicode.
+bool is_letter_beyond_ascii(std::uint32_t c) {
+  constexpr std::array<std::pair<std::uint32_t, std::uint32_t>, 14> kNone{{{0x80, 0xa9},
+                                                                           {0xab, 0xb4},
+                                                                           {0xb6, 0xb9},
+                                                                           {0xbb, 0xbf},
+                                                                           {0xd7, 0xd7},
+                                                                           {0xf7, 0xf7},
+                                                                           {0x300, 0x36f},
+                                                                           {0x2000, 0x2070},
+                                                                           {0x20a0, 0x20ff},
+                                                                           {0x2190, 0x2bff},
+                                                                           {0x3000, 0x3004},
+                                                                           {0x3007, 0x3030},
+                                                                           {0xe000, 0xf8ff},
+                                                                           {0xfe00, 0xfe6f}}};
+  if (c == 0xfeff || (c >= 0xff01 && c <= 0xff0f) || (c >= 0xfff0 && c <= 0xffff) || (c >= 0x1d100 && c <= 0x1d3ff) ||
+      (c >= 0x1f000 && c <= 0x1fbff) || c >= 0xe0000)
+    return false;
+  return std::none_of(kNone.begin(), kNone.end(), [c](const auto& range) { return c >= range.first && c <= range.second; });
+}
+
+/// The bytes of the letter, digit or underscore that `text` begins with; 0 where it begins with something else.
+std::size_t word_bytes(std::string_view text) {
+  if (text.empty()) return 0;
+  const int c = static_cast<unsigned char>(text[0]);
+  if (c < 0x80) return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ? 1 : 0;
+  const auto [code, size] = decode(text);
+  return is_letter_beyond_ascii(code) ? size : 0;
+}
 
 /// "U+007D '}'", as Go names a character in errors.
 std::string name_of(std::string_view text) {
   if (text.empty()) return "U+FFFFFFFFFFFFFFFF";
-  std::uint32_t code = static_cast<unsigned char>(text[0]);
-  std::size_t more = code >= 0xf0 ? 3 : code >= 0xe0 ? 2 : code >= 0xc0 ? 1 : 0;
-  if (more > 0) code &= 0x3fU >> more;
-  more = std::min(more, text.size() - 1);
-  for (std::size_t i = 1; i <= more; ++i) code = code << 6 | (static_cast<unsigned char>(text[i]) & 0x3fU);
+  auto [code, size] = decode(text);
+  const bool shows = code > 0x20 && code != 0x7f && (code < 0x80 || is_letter_beyond_ascii(code));
   constexpr std::string_view kHex = "0123456789ABCDEF";
   std::string hex;
   for (; code != 0 || hex.size() < 4; code >>= 4) hex.insert(hex.begin(), kHex[code & 15]);
-  const bool control = static_cast<unsigned char>(text[0]) < 0x20 || text[0] == 0x7f;
-  return "U+" + hex + (control ? "" : " '" + std::string(text.substr(0, more + 1)) + "'");
+  return "U+" + hex + (shows ? " '" + std::string(text.substr(0, size)) + "'" : "");
 }
 
 class Lexer {
@@ -58,6 +95,14 @@ class Lexer {
  private:
   int peek(std::size_t ahead = 0) const { return at_ + ahead < text_.size() ? static_cast<unsigned char>(text_[at_ + ahead]) : kEnd; }
   std::string_view rest() const { return text_.substr(at_); }
+  bool skip_word_character() {
+    const std::size_t size = word_bytes(rest());
+    at_ += size;
+    return size > 0;
+  }
+  void skip_word() {
+    while (skip_word_character()) continue;
+  }
 
   void emit(Tok kind) {
     tokens_.push_back({kind, start_, line_, std::string(text_.substr(start_, at_ - start_))});
@@ -146,7 +191,7 @@ class Lexer {
     if (c == kEnd) return fail("unclosed action");
     if (is_blank(c)) return lex_space();
     if (is_digit(c) || c == '+' || c == '-' || (c == '.' && is_digit(peek(1)))) return lex_number();
-    if (is_word(c)) return lex_identifier();
+    if (word_bytes(rest()) > 0) return lex_identifier();
     switch (c) {
       case '=': return single(Tok::assign);
       case '|': return single(Tok::pipe);
@@ -158,7 +203,7 @@ class Lexer {
       case '\'': return lex_quoted('\'', Tok::char_constant, "unterminated character constant");
       case '`': return lex_raw();
       case '$': return lex_name(Tok::variable);
-      case '.': return is_word(peek(1)) ? lex_name(Tok::field) : lex_name(Tok::dot);
+      case '.': return lex_name(word_bytes(rest().substr(1)) > 0 ? Tok::field : Tok::dot);
       case '(': ++parens_; return single(Tok::left_paren);
       case ')':
         single(Tok::right_paren);
@@ -191,12 +236,12 @@ class Lexer {
   }
   void lex_name(Tok kind) {
     ++at_;
-    while (is_word(peek())) ++at_;
+    skip_word();
     if (!at_terminator()) return fail("bad character " + name_of(rest()));
     emit(kind);
   }
   void lex_identifier() {
-    while (is_word(peek())) ++at_;
+    skip_word();
     if (!at_terminator()) return fail("bad character " + name_of(rest()));
     const std::string_view word = text_.substr(start_, at_ - start_);
     const auto* const keyword = std::find_if(kKeywords.begin(), kKeywords.end(), [&](const auto& k) { return k.first == word; });
@@ -251,9 +296,7 @@ class Lexer {
       run("0123456789_");
     }
     accept("i");
-    if (!is_word(peek())) return true;
-    ++at_;
-    return false;
+    return !skip_word_character();
   }
   void lex_number() {
     Tok kind = Tok::number;

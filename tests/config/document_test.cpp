@@ -183,6 +183,13 @@ TEST(Document, YamlIsReadAsPrometheusReadsIt) {
   EXPECT_TRUE(read("a: \"x\ny\"\nb:\t5\n", Dialect::yaml).node.has_value());
   EXPECT_THAT(read("a:\n\tb: 1\n", Dialect::yaml).problems, ElementsAre(HasSubstr("cannot start any token")));
   EXPECT_THAT(read("a: {{ x }}\n", Dialect::yaml).problems, ElementsAre(HasSubstr("expected a plain key")));
+  EXPECT_THAT(read("a: \"\\\\/ é \\/\"\n", Dialect::yaml).problems, ElementsAre(HasSubstr("f:1:4: not valid YAML: found unknown escape")));
+  EXPECT_TRUE(read("é: \"é\"\na: \"\\\\/ /\"\n", Dialect::yaml).node.has_value());
+  EXPECT_FALSE(read("a: {b: is it?}\n", Dialect::yaml).node.has_value());
+  EXPECT_TRUE(read("a: {b: 'is it?', ? c : d}\nb: is it?\n", Dialect::yaml).node.has_value());
+  EXPECT_FALSE(read("a: !mine 5\n", Dialect::yaml).node.has_value());
+  EXPECT_EQ(read("a: !mine 5\n", Dialect::rules).node->find("a")->kind, Node::Kind::string);
+  EXPECT_FALSE(read("a: !!int x\n", Dialect::rules).node.has_value());
   EXPECT_THAT(read("a: *b\n", Dialect::yaml).problems, ElementsAre(HasSubstr("f:1:4: the alias *b has no anchor")));
   EXPECT_THAT(read("a: \x01\n", Dialect::yaml).problems, ElementsAre(HasSubstr("f:1:4: not valid YAML: control characters")));
 }

@@ -35,7 +35,8 @@ void add_rule_file(const std::string& file, bool ignore_unknown_fields, Rules& o
     return;
   }
   std::vector<config::Problem> problems;
-  rules::Groups groups = rules::parse_groups(*text, file, std::nullopt, problems);
+  rules::Groups groups =
+      rules::parse_groups(file.ends_with(".json") ? std::string_view(*text) : first_document(*text), file, std::nullopt, problems);
   for (const config::Problem& problem : problems) {
     const bool forgiven = ignore_unknown_fields && problem.what.starts_with("unknown field");
     if (!problem.warning && !forgiven) out.problems.push_back(problem.text());
@@ -53,14 +54,16 @@ void order_groups(rules::Groups& groups, const std::vector<std::string>& order) 
   std::stable_sort(groups.begin(), groups.end(), [&](const auto& a, const auto& b) { return place(a) < place(b); });
 }
 
-Rules load_rules(const TestFile& test, const std::string& beside, bool ignore_unknown_fields, std::vector<std::string>& warnings) {
+Rules load_rules(const TestFile& test, const std::string& beside, bool ignore_unknown_fields, FileOutcome& outcome) {
   Rules out;
   std::set<std::string> seen;
   for (const std::string& pattern : test.rule_files) {
     const std::string whole =
         pattern.empty() ? pattern : (std::filesystem::path(beside).parent_path() / pattern).lexically_normal().string();
+    const std::size_t bracket = pattern.rfind('[');
+    if (bracket != pattern.npos && pattern.find(']', bracket) == pattern.npos) outcome.error = "syntax error in pattern " + whole;
     const auto files = expand_glob(whole);
-    if (files.empty()) warnings.push_back("no file match pattern " + whole);
+    if (files.empty()) outcome.warnings.push_back("no file match pattern " + whole);
     for (const std::string& file : files)
       if (seen.insert(file).second) add_rule_file(file, ignore_unknown_fields, out);
   }
@@ -84,7 +87,8 @@ FileOutcome run_file(const std::string& file, const Options& options, const Want
   for (const config::Problem& problem : problems) out.error += (out.error.empty() ? "" : "\n") + problem.text();
   if (!out.error.empty()) return out;
 
-  const Rules rules = load_rules(test, file, options.ignore_unknown_fields, out.warnings);
+  const Rules rules = load_rules(test, file, options.ignore_unknown_fields, out);
+  if (!out.error.empty()) return out;
   TestOptions how;
   how.fuzzy_compare = test.fuzzy_compare;
   how.diff = options.diff;

@@ -254,8 +254,23 @@ class Reader {
 
 }  // namespace
 
+std::string_view first_document(std::string_view text) {
+  bool content = false;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view line = text.substr(at, end - at);
+    const bool marker = line.starts_with("---") && (line.size() == 3 || line[3] == ' ' || line[3] == '\r' || line[3] == '\t');
+    if (marker && content) return text.substr(0, at);
+    const std::string_view said = trim(line);
+    content = content || marker || !(said.empty() || said.front() == '#' || said.front() == '%');
+    at = end + 1;
+  }
+  return text;
+}
+
 TestFile parse_test_file(std::string_view text, const std::string& file, std::vector<config::Problem>& problems) {
   const bool json = file.ends_with(".json");  // promtool takes any other ending for YAML.
+  if (!json) text = first_document(text);
   const auto root = config::parse_document(text, file, json ? config::Dialect::strict_json : config::Dialect::yaml, problems);
   if (!root) return {};
   return Reader(file, problems).read(*root);

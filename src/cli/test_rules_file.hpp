@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/time.hpp"
@@ -56,6 +57,9 @@ struct TestFile {
   std::vector<TestGroup> tests;
   bool fuzzy_compare = false;
 };
+
+/// `text` up to where a second YAML document begins: promtool reads the first alone.
+std::string_view first_document(std::string_view text);
 
 /// Reads a test file. All problems at once; with one among them the file must not be run.
 TestFile parse_test_file(std::string_view text, const std::string& file, std::vector<config::Problem>& problems);

@@ -105,6 +105,22 @@ std::string difference(const std::string& want, const std::string& got) {
   return out;
 }
 
+/// As Go's time.Duration prints it, which promtool uses in one place: "2m0s", "1h0m0s", "1.5s", "500ms".
+std::string go_time(Duration d) {
+  const std::int64_t ms = d.count() / 1'000'000;
+  if (ms != 0 && ms < 1000) return std::to_string(ms) + "ms";
+  const std::int64_t minutes = ms / 60'000;
+  std::string out = minutes >= 60 ? std::to_string(minutes / 60) + "h" : "";
+  if (minutes > 0) out += std::to_string(minutes % 60) + "m";
+  out += std::to_string(ms / 1000 % 60);
+  if (ms % 1000 != 0) {
+    std::string fraction = std::to_string(1000 + ms % 1000).substr(1);
+    fraction.erase(fraction.find_last_not_of('0') + 1);
+    out += "." + fraction;
+  }
+  return out + "s";
+}
+
 std::string words_of(const Error& error) { return error.why.empty() ? error.what : error.why; }
 
 /// One run of one group.
@@ -237,7 +253,7 @@ class Run {
       const Duration since = interval_ * i;
       if (feed_until(run, at(since))) {
         const auto failures = run.tick(at(since));
-        for (const rules::TickFailure& f : failures) fail("    rule: " + f.rule + ", time: " + go_duration(since) + ", err: " + f.why);
+        for (const rules::TickFailure& f : failures) fail("    rule: " + f.rule + ", time: " + go_time(since) + ", err: " + f.why);
         if (!failures.empty()) return false;
       }
       for (; next < tests.size() && tests[next]->at - since < interval_; ++next) check_alerts(run, *tests[next]);

@@ -2,6 +2,7 @@
 #include "cli/test_rules_series.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -160,7 +161,8 @@ class Values {
   bool number(double& out) {
     const std::size_t from = at_;
     const auto digits = [&] {
-      while (at_ < text_.size() && (is_digit(text_[at_]) || (text_[at_] == '_' && at_ > from && is_digit(text_[at_ - 1])))) ++at_;
+      const auto digit_at = [this](std::size_t i) { return i < text_.size() && is_digit(text_[i]); };
+      while (digit_at(at_) || (at_ > from && digit_at(at_ - 1) && text_.substr(at_).starts_with('_') && digit_at(at_ + 1))) ++at_;
     };
     digits();
     bool whole = at_ > from;
@@ -185,9 +187,9 @@ class Values {
       return true;
     }
     const auto read = std::from_chars(form.data(), form.data() + form.size(), out);
-    if (read.ec == std::errc::result_out_of_range) {
-      out = form.find("e-") != form.npos || form.find("E-") != form.npos ? 0 : std::numeric_limits<double>::infinity();
-      return true;
+    if (read.ec == std::errc::result_out_of_range) {  // Go takes what is too small for 0, and refuses what is too large.
+      out = 0;
+      return form.find("e-") != form.npos || form.find("E-") != form.npos;
     }
     return read.ec == std::errc{} && read.ptr == form.data() + form.size();
   }
@@ -225,6 +227,12 @@ Result<> read_labels(std::string_view text, const std::vector<Token>& tokens, st
   return {};
 }
 
+/// Words that mean something else even where only a metric can stand.
+bool is_reserved(std::string_view name) {
+  constexpr std::array<std::string_view, 8> kWords{"nan", "inf", "bool", "on", "ignoring", "group_left", "group_right", "atan2"};
+  return std::find(kWords.begin(), kWords.end(), promql::lower(name)) != kWords.end();
+}
+
 }  // namespace
 
 Result<Metric> parse_metric(std::string_view text) {
@@ -233,6 +241,7 @@ Result<Metric> parse_metric(std::string_view text) {
   Metric out;
   std::size_t at = 0;
   const bool named = (*tokens)[0].kind == TokenKind::identifier;
+  if (named && is_reserved((*tokens)[0].text)) return bad(text, "unexpected \"" + (*tokens)[0].text + "\"");
   if (named) ++at;
   if ((*tokens)[at].kind == TokenKind::left_brace) {
     if (const auto read = read_labels(text, *tokens, at + 1, out.pairs); !read) return read.error();

@@ -116,8 +116,9 @@ struct TickRun::Impl {
     return promql::evaluate(expr, querier, options);
   }
 
-  TemplateContext context(const Labels& labels, double value, Instant now) const {
+  TemplateContext context(const Rule& rule, const Labels& labels, double value, Instant now) const {
     TemplateContext out{labels};
+    out.name = rule.name;
     out.value = value;
     out.external_labels = &setup.external_labels;
     out.external_url = setup.external_url;
@@ -130,12 +131,13 @@ struct TickRun::Impl {
     return out;
   }
 
-  std::string expand(const std::string& text, const Labels& labels, double value, Instant now) const {
-    return is_template(text) ? expand_template(text, context(labels, value, now)) : text;
+  std::string expand(const Rule& rule, const std::string& text, const Labels& labels, double value, Instant now) const {
+    return is_template(text) ? expand_template(text, context(rule, labels, value, now)) : text;
   }
   Pairs expand_annotations(const Rule& rule, const Active& alert) const {
     Pairs out;
-    for (const auto& [name, text] : rule.annotations.pairs()) out.emplace_back(name, expand(text, alert.element, alert.value, alert.at));
+    for (const auto& [name, text] : rule.annotations.pairs())
+      out.emplace_back(name, expand(rule, text, alert.element, alert.value, alert.at));
     return out;
   }
 
@@ -190,7 +192,7 @@ struct TickRun::Impl {
   Labels labels_of_alert(const Rule& rule, const promql::Element& element, Instant now) const {
     Labels out = element.labels;
     out.remove(kNameLabel);
-    for (const auto& [name, text] : rule.labels.pairs()) out.set(name, expand(text, element.labels, element.value, now));
+    for (const auto& [name, text] : rule.labels.pairs()) out.set(name, expand(rule, text, element.labels, element.value, now));
     out.set("alertname", rule.name);
     return out;
   }

@@ -18,9 +18,8 @@ namespace rollbackd::cli {
 namespace {
 
 constexpr const char* kHelp =
-    "Rules over recorded samples: when each would have fired, and what would have been decided.\n"
     "The recording: files in Prometheus's text format (timestamps in milliseconds) or OpenMetrics (in seconds, `# EOF` last), such as\n"
-    "`promtool tsdb dump-openmetrics` and `rollbackctl dump` write them; - is the standard input. Or --from asks a server.\n"
+    "`promtool tsdb dump` and rollbackd's own /api/v1/dump; - is the standard input. Or --from asks a server.\n"
     "The rules: --rules and --service-rules; else those of --config; else the shipped packs.\n"
     "Judging and deciding are the daemon's own, in virtual time. Taken for granted: a release has started when it is live; every\n"
     "operation and every look at the target succeeds; a second opinion is what the check recorded next; without --config automation is\n"
@@ -215,7 +214,8 @@ class Command {
 
 void add_replay_command(CLI::App& app, const InsightCommands& commands, int& result) {
   auto o = std::make_shared<Options>();
-  auto* command = app.add_subcommand("replay", kHelp);
+  auto* command = app.add_subcommand("replay", "Rules over recorded samples: when each would have fired, and what would have been decided");
+  command->footer(kHelp);
   command->add_option("files", o->files, "Recorded samples; - is the standard input");
   command->add_option("--rules", o->rules, "Rule file, or a pattern of them, as Prometheus means it; may be repeated")
       ->allow_extra_args(false);

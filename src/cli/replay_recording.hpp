@@ -89,7 +89,6 @@ class Recording {
   void note(std::string text) { notes_.push_back(std::move(text)); }
 
   const RecordingOptions& options() const { return options_; }
-  std::size_t samples_read() const { return samples_.size(); }
 
  private:
   void leave_out(const std::set<std::string>& names);

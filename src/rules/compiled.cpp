@@ -79,10 +79,11 @@ void Compiled::sum_up(Instant now, Sums& sums, std::vector<promql::Element>& out
 
 Compiled::Answer Compiled::evaluate(const series::Service& service, Instant now, Sums& sums, std::vector<promql::Element>& out) {
   Answer answer;
-  if (members_.size() > kSeriesMax) return answer;
+  if (members_.size() > kSeriesMax || series::Feeders::too_many(service)) return answer;
   for (std::uint8_t n = 0; n < shape_.part_count; ++n) {
     using Standing = series::Feeders::Standing;
-    const Standing standing = feeders_[n].standing(service, selectors_[shape_.parts[n].selector]->matchers, now);
+    if (!feeders_[n].known(service)) feeders_[n].find(service, selectors_[shape_.parts[n].selector]->matchers);
+    const Standing standing = feeders_[n].standing(service, now);
     if (standing == Standing::blind) return answer;
     answer.fed = answer.fed || standing == Standing::live;
   }
@@ -106,7 +107,7 @@ Compiled::Answer Compiled::evaluate(const series::Service& service, Instant now,
   return answer;
 }
 
-std::optional<Instant> Compiled::next_leaving() const {
+std::optional<Instant> Compiled::next_leaving(Instant now) const {
   std::optional<Instant> next;
   for (const Member& member : members_) {
     std::optional<Instant> oldest;
@@ -117,7 +118,7 @@ std::optional<Instant> Compiled::next_leaving() const {
     }
     if (!oldest) continue;
     const Instant leaves = *oldest + shape_.parts[member.part].reach;
-    if (!next || leaves < *next) next = leaves;
+    if (leaves > now && (!next || leaves < *next)) next = leaves;
   }
   return next;
 }

@@ -37,8 +37,8 @@ class Compiled {
   /// What the rule's expression gives at `now`.
   /// @param out  gets the elements, labels and all, in the general evaluator's order; untouched where there are none
   Answer evaluate(const series::Service& service, Instant now, Sums& sums, std::vector<promql::Element>& out);
-  /// When the oldest of the samples that the last answer rests on leaves its window.
-  std::optional<Instant> next_leaving() const;
+  /// The earliest instant after `now` at which a sample that the last answer, of `now`, rests on leaves its window.
+  std::optional<Instant> next_leaving(Instant now) const;
 
  private:
   struct Member {

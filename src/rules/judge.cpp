@@ -45,7 +45,7 @@ void Judge::set_rules(Groups groups, Instant now) {
     facts.compiles = rule.shape && std::none_of(rule.selectors.begin(), rule.selectors.end(), is_made);
     facts.for_nobody = !may_belong_to_a_service(*rule.group, *rule.rule);
   }
-  j.find_readers();
+  for (series::Series* series : j.store.series()) j.find_readers(*series);
 
   auto old_timed = std::exchange(j.timed_cells, std::vector<std::map<ServiceKey, Cell>>(count));
   for (RuleId id = 0; id < old_timed.size(); ++id) {
@@ -224,7 +224,9 @@ Judgement Judge::on_due(Instant now) {
     }
     j.waiting.insert(id);
   }
+  j.by_time = true;
   j.pass_waiting(now, out);
+  j.by_time = false;
   return out;
 }
 

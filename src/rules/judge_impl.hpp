@@ -101,6 +101,7 @@ struct Judge::Impl : series::Watcher, TemplateSource {
   Sink sink(RuleId rule, Judgement& out, Instant now, bool tell = true) { return {out, rule_alerts[rule], counters, {*this, now}, tell}; }
   /// When the rule last ran: the views have no clock, and templates show what was then.
   Instant latest(RuleId rule) const { return facts[rule].last_run.value_or(Instant()); }
+  std::vector<promql::Element> values_of(const CompiledRule& rule, const Cell& cell, const ServiceKey& service, std::uint64_t& work) const;
   Result<std::vector<promql::Element>> query(std::string_view expr, Instant at, const std::optional<ServiceKey>& only,
                                              std::uint64_t& work) const override;
   ServiceState* find(const ServiceKey& key) const {
@@ -125,7 +126,7 @@ struct Judge::Impl : series::Watcher, TemplateSource {
   // --- What touches what ---
 
   void created(series::Series& series) override {
-    series.readers = rules->readers_of(series.labels);
+    find_readers(series);
     if (ServiceState* service = find(series::owner_of(series))) attach(*service, series);
   }
   void dropped(series::Series& series) override {
@@ -143,9 +144,9 @@ struct Judge::Impl : series::Watcher, TemplateSource {
       if (cell != nullptr && cell->compiled) cell->compiled->add(reader.selector, series);
     }
   }
-  /// Finds the readers of all series anew: after a reload.
-  void find_readers() {
-    for (series::Series* series : store.series()) series->readers = rules->readers_of(series->labels);
+  void find_readers(series::Series& series) const {
+    series.readers = rules->readers_of(series.labels);
+    series.keep = std::min(rules->reach_of(series.labels), store.limits().retention);
   }
 
   /// @param running  the cell whose result it reads, in the same service
@@ -179,6 +180,7 @@ struct Judge::Impl : series::Watcher, TemplateSource {
 
   Sums sums;
   std::vector<promql::Element> found;  ///< by the compiled rule that runs
+  bool by_time = false;                ///< the pass under way is of due instants, not of a batch
 
   struct Evaluated {
     std::vector<promql::Element> elements;
@@ -189,6 +191,7 @@ struct Judge::Impl : series::Watcher, TemplateSource {
   Evaluated evaluate(const CompiledRule& rule, const ServiceKey* scope, Instant now);
   static void stamp(const CompiledRule& rule, const ServiceKey& scope, std::vector<promql::Element>& elements);
   void run_local(ServiceState& service, Cell& cell, Instant now, Judgement& out);
+  static void due_when(Cell& cell, std::optional<Instant> leaves, Instant now);
   bool run_compiled(ServiceState& service, Cell& cell, Instant now, Judgement& out);
   /// Runs a rule over all services: one that runs on the interval, or what of a local one is no declared service's.
   void run_timed(RuleId id, Instant now, Judgement& out);

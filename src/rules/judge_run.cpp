@@ -47,6 +47,12 @@ void Judge::Impl::stamp(const CompiledRule& rule, const ServiceKey& scope, std::
   }
 }
 
+/// A breach must be asked again when a sample leaves its window; without one that is asked only once batches stay away, as each of them
+/// brings the rule up to date.
+void Judge::Impl::due_when(Cell& cell, std::optional<Instant> leaves, Instant now) {
+  if (leaves) cell.due = earlier(cell.due, slot_after(*leaves, now));
+}
+
 /// @return false where only the general evaluator can say
 bool Judge::Impl::run_compiled(ServiceState& service, Cell& cell, Instant now, Judgement& out) {
   found.clear();
@@ -59,14 +65,15 @@ bool Judge::Impl::run_compiled(ServiceState& service, Cell& cell, Instant now, J
   if (found.empty() && as_before) {  // The usual case, and the one that must cost nothing.
     facts[cell.rule].last_run = now;
     cell.due.reset();
+    if (by_time && (*rules)[cell.rule].shape->breaches_by_time) due_when(cell, cell.compiled->next_leaving(now), now);
     return true;
   }
   const CompiledRule& rule = (*rules)[cell.rule];
   stamp(rule, service.key, found);
   const auto elements = pointers(found);
   settle(cell.rule, cell, service.key, {elements, false, fed, {}, false}, now, sink(cell.rule, out, now));
-  if (cell.verdict == Verdict::blind || elements.empty()) return true;
-  if (const auto end = cell.compiled->next_leaving()) cell.due = earlier(cell.due, slot_after(*end, now));
+  if (cell.verdict != Verdict::blind && (!elements.empty() || (by_time && rule.shape->breaches_by_time)))
+    due_when(cell, cell.compiled->next_leaving(now), now);
   return true;
 }
 
@@ -78,8 +85,9 @@ void Judge::Impl::run_local(ServiceState& service, Cell& cell, Instant now, Judg
   const auto elements = pointers(result.elements);
   Finding finding{elements, result.blind, result.fed || !cell.checks.empty(), std::move(result.reason), result.failed};
   settle(cell.rule, cell, service.key, std::move(finding), now, sink(cell.rule, out, now));
-  if (cell.verdict == Verdict::blind || elements.empty()) return;
-  if (const auto end = windows_run_out(rule, store, now, &service.key)) cell.due = earlier(cell.due, slot_after(*end, now));
+  const bool moves = rule.shape ? rule.shape->breaches_by_time : true;
+  if (cell.verdict != Verdict::blind && (!elements.empty() || (by_time && moves)))
+    due_when(cell, windows_run_out(rule, store, now, &service.key), now);
 }
 
 }  // namespace rollbackd::rules

@@ -1,8 +1,10 @@
 #include "rules/rule_set.hpp"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
+#include "promql/evaluate.hpp"
 #include "rules/locality.hpp"
 
 namespace rollbackd::rules {
@@ -13,6 +15,20 @@ bool has_subquery(const promql::Expr& e) {
   for (const promql::ExprPtr& arg : e.args)
     if (has_subquery(*arg)) return true;
   return false;
+}
+
+constexpr Duration kForEver = 24h * 36500;
+
+/// How far back each selector below `e` may look when `e` itself is looked at as far back as `from`.
+void find_reaches(const promql::Expr& e, Duration from, CompiledRule& out) {
+  using Kind = promql::Expr::Kind;
+  if (e.at_kind != promql::Expr::At::none) from = kForEver;
+  from = std::clamp(from + std::clamp(e.offset, -kForEver, kForEver), Duration{0}, kForEver);
+  if (e.kind == Kind::subquery || e.kind == Kind::range_selector) from = std::min(from + std::min(e.range, kForEver), kForEver);
+  if (e.kind == Kind::selector) from = std::min(from + promql::EvalOptions{}.lookback, kForEver);
+  const auto at = std::find(out.selectors.begin(), out.selectors.end(), &e);
+  if (at != out.selectors.end()) out.reaches[static_cast<std::size_t>(at - out.selectors.begin())] = from + 1min;
+  for (const promql::ExprPtr& arg : e.args) find_reaches(*arg, from, out);
 }
 
 }  // namespace
@@ -42,9 +58,11 @@ RuleSet::RuleSet(Groups groups) : groups_(std::move(groups)) {
                  (rule.alerting ? 'a' : 'r') + (made.timed ? 't' : 'l');
       made.key += '\n' + std::to_string(seen[made.key]++);
       made.selectors = promql::selectors(*rule.expr);
+      made.reaches.resize(made.selectors.size());
+      find_reaches(*rule.expr, group.query_offset, made);
       if (auto shape = made.timed ? std::nullopt : shape_of(*rule.expr)) made.shape = std::make_unique<const Shape>(std::move(*shape));
       const auto id = static_cast<RuleId>(rules_.size());
-      for (std::uint32_t n = 0; n < made.selectors.size() && !made.timed; ++n) index_.add({id, n}, made.selectors[n]);
+      for (std::uint32_t n = 0; n < made.selectors.size(); ++n) (made.timed ? timed_ : index_).add({id, n}, made.selectors[n]);
       if (!made.timed) (group.only ? own_[*group.only] : everywhere_).push_back(id);
       if (!rule.alerting) recorders_[rule.name].push_back(id);
       rules_.push_back(std::move(made));
@@ -54,6 +72,13 @@ RuleSet::RuleSet(Groups groups) : groups_(std::move(groups)) {
   for (const auto& [service, ids] : own_) {
     for (std::size_t n = 0; n < ids.size(); ++n) rules_[ids[n]].slot = static_cast<std::uint32_t>(everywhere_.size() + n);
   }
+}
+
+Duration RuleSet::reach_of(const Labels& labels) const {
+  Duration reach = kReachMin;
+  for (const SelectorIndex* index : {&index_, &timed_})
+    for (const series::Reader& reader : index->readers_of(labels)) reach = std::max(reach, rules_[reader.rule].reaches[reader.selector]);
+  return reach;
 }
 
 std::vector<RuleId> RuleSet::cells_of(const ServiceKey& service) const {

@@ -18,6 +18,9 @@ namespace rollbackd::rules {
 
 using RuleId = std::uint32_t;  ///< place in file order: groups, then rules
 
+/// Of a series that no rule reads, too: what an ad hoc query's lookback sees, and a minute for who looks a little late.
+inline constexpr Duration kReachMin = 6min;
+
 /// One rule with what is derived from it.
 struct CompiledRule {
   const Group* group = nullptr;
@@ -29,6 +32,7 @@ struct CompiledRule {
   Labels labels;           ///< the group's and the rule's own, templates unexpanded
   std::string key;         ///< what makes it the same rule after a reload
   std::vector<const promql::Expr*> selectors;
+  std::vector<Duration> reaches;       ///< of each selector: how far before an evaluation it may look
   std::unique_ptr<const Shape> shape;  ///< where it is of a plain shape and runs for one service alone
 };
 
@@ -49,6 +53,8 @@ class RuleSet {
   std::vector<RuleId> cells_of(const ServiceKey& service) const;
   /// The selectors of rules that run for one service alone that match the series, in order of their rules.
   std::vector<series::Reader> readers_of(const Labels& labels) const { return index_.readers_of(labels); }
+  /// How far back any rule may look at such a series, and at least kReachMin.
+  Duration reach_of(const Labels& labels) const;
 
  private:
   struct TextHash {
@@ -62,6 +68,7 @@ class RuleSet {
   std::vector<RuleId> everywhere_;                 ///< cells that every service has
   std::map<ServiceKey, std::vector<RuleId>> own_;  ///< of a service's own files
   SelectorIndex index_;
+  SelectorIndex timed_;  ///< selectors of rules on an interval: no batch touches those, but what they reach is kept
   ByName<std::vector<RuleId>> recorders_;
 };
 

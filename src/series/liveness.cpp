@@ -85,20 +85,20 @@ void judge(const Service& service, std::span<const Matcher> matchers, Instant no
 
 }  // namespace
 
-Feeders::Standing Feeders::standing(const Service& service, std::span<const Matcher> matchers, Instant now) {
-  if (service.sources.size() > 64) {
-    Liveness found;
-    judge(service, matchers, now, found);
-    return found.blind ? Standing::blind : found.fed ? Standing::live : Standing::unfed;
+bool Feeders::too_many(const Service& service) { return service.sources.size() > 64; }
+
+bool Feeders::known(const Service& service) const { return as_of_ == service.feeding; }
+
+void Feeders::find(const Service& service, std::span<const Matcher> matchers) {
+  whole_ = always_ = 0;
+  for (std::size_t n = 0; n < service.sources.size(); ++n) {
+    const Feeds how = feeds(service, service.sources[n], matchers);
+    if (how != Feeds::nothing) (how == Feeds::always ? always_ : whole_) |= std::uint64_t{1} << n;
   }
-  if (as_of_ != service.feeding) {
-    whole_ = always_ = 0;
-    for (std::size_t n = 0; n < service.sources.size(); ++n) {
-      const Feeds how = feeds(service, service.sources[n], matchers);
-      if (how != Feeds::nothing) (how == Feeds::always ? always_ : whole_) |= std::uint64_t{1} << n;
-    }
-    as_of_ = service.feeding;
-  }
+  as_of_ = service.feeding;
+}
+
+Feeders::Standing Feeders::standing(const Service& service, Instant now) const {
   for (std::uint64_t rest = whole_ | always_; rest != 0; rest &= rest - 1) {
     const auto n = static_cast<std::size_t>(std::countr_zero(rest));
     const SourceState& source = service.sources[n];

@@ -9,7 +9,8 @@ namespace rollbackd::series {
 namespace {
 
 constexpr std::uint64_t kStaleBits = 0x7ff0000000000002ULL;
-constexpr std::size_t kSweepPerChange = 16;
+constexpr std::size_t kSweepPerChange = 2;  ///< each look may be a cache miss or three, and a batch may make hundreds of changes
+constexpr std::size_t kSweepWhenFull = 64;
 constexpr Duration kJustBefore{1};
 
 void erase_from(SeriesList& list, const Series* s) { std::erase(list, s); }
@@ -159,7 +160,8 @@ void Store::Impl::drop(Series* s) {
 // A few series at each change, so that no commit pays for all that have ended.
 void Store::Impl::sweep() {
   const Instant oldest = oldest_kept(limits.retention);
-  for (std::size_t n = 0; n < kSweepPerChange && !all.empty(); ++n) {
+  const std::size_t looks = series.size() >= limits.series_max ? kSweepWhenFull : kSweepPerChange;
+  for (std::size_t n = 0; n < looks && !all.empty(); ++n) {
     if (sweep_at >= all.size()) sweep_at = 0;
     Series* s = all[sweep_at];
     if (s->points.empty() || s->points.back().at < oldest) {
@@ -276,5 +278,6 @@ void Store::watch(Watcher* watcher) { impl_->watcher = watcher; }
 
 std::size_t Store::series_count() const { return impl_->series.size(); }
 const Counters& Store::counters() const { return impl_->counters; }
+const Limits& Store::limits() const { return impl_->limits; }
 
 }  // namespace rollbackd::series

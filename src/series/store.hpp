@@ -89,8 +89,13 @@ struct Service;
 class Feeders {
  public:
   enum class Standing { unfed, live, blind };
-  /// Finds them anew where the service's sources or names have changed. Services with more than 64 sources are asked the long way.
-  Standing standing(const Service& service, std::span<const Matcher> matchers, Instant now);
+  /// Whether they are still what they were when found.
+  bool known(const Service& service) const;
+  void find(const Service& service, std::span<const Matcher> matchers);
+  /// Only of known ones.
+  Standing standing(const Service& service, Instant now) const;
+  /// More sources than are remembered: then the store must be asked.
+  static bool too_many(const Service& service);
 
  private:
   std::uint64_t whole_ = 0, always_ = 0;  ///< by place among the service's sources
@@ -166,6 +171,7 @@ class Store {
 
   std::size_t series_count() const;
   const Counters& counters() const;
+  const Limits& limits() const;
 
  private:
   struct Impl;

@@ -167,10 +167,10 @@ TEST(Compiled, KnowsWhenTheOldestSampleLeaves) {
   std::vector<promql::Element> out;
 
   EXPECT_TRUE(compiled.evaluate(both.store.service(kShop), t0 + 10s, sums, out).known);
-  EXPECT_EQ(compiled.next_leaving(), t0 + 60s);
+  EXPECT_EQ(compiled.next_leaving(t0 + 10s), t0 + 60s);
   EXPECT_THAT(out, ::testing::IsEmpty());
   EXPECT_TRUE(compiled.evaluate(both.store.service(kShop), t0 + 60s, sums, out).known);
-  EXPECT_EQ(compiled.next_leaving(), t0 + 70s);
+  EXPECT_EQ(compiled.next_leaving(t0 + 60s), t0 + 70s);
   EXPECT_THAT(out, ::testing::SizeIs(1)) << "by the time alone";
 }
 

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "api/answers.hpp"
 #include "api/query.hpp"
@@ -127,11 +128,13 @@ metrics::Standing standing_of(const engine::Engine& engine) {
     service.live = numbers.live;
     service.releases = std::move(numbers.releases);
     service.blind_rules = numbers.blind_rules;
+    service.blind_rule_names = std::move(numbers.blind_rule_names);
     for (auto& check : numbers.checks)
       service.checks.push_back({check.name, check.type, check.ok, check.failed, check.unobserved, check.late, check.healthy});
     out.services.push_back(std::move(service));
   }
   out.judge = engine.judge().counters();
+  std::tie(out.alerts_pending, out.alerts_firing) = engine.judge().alert_counts();
   out.store = engine.judge().store().counters();
   out.series = engine.judge().store().series_count();
   out.outbox = engine.outbox_counters();

@@ -92,6 +92,10 @@ std::string render_status(const Json& status) {
   }
   std::string out = table.text();
   for (const Json& row : status["services"].elements()) {
+    std::vector<std::string> keeps;
+    for (const Json& why : row["keeps_from_good"].elements()) keeps.push_back(why.string_or(""));
+    if (!keeps.empty())
+      out += "\n" + service_text(row) + ": " + str(row["release"]) + " does not become good: " + printable(join(keeps, "; ")) + "\n";
     const Json& decision = row["decision"];
     if (str(decision["kind"]) == "hold") {
       out += "\n" + service_text(row) + " is held: " + printable(str(decision["reason"])) + "\n";
@@ -244,9 +248,17 @@ std::string render_explain(const Json& explained) {
     for (const Json& line : decision["why_not"].elements()) out += "  not chosen: " + printable(line.string_or("")) + "\n";
     if (!str(decision["next_step"]).empty()) out += "  to act now: " + printable(str(decision["next_step"])) + "\n";
   }
-  Table rules({"VERDICT", "RULE", "DETAIL"});
-  for (const Json& rule : explained["rules"].elements())
-    rules.row({str(rule["verdict"]) + (rule["fed"].bool_or(true) ? "" : " (no source)"), str(rule["rule"]), cut(str(rule["detail"]), 100)});
+  Table rules({"VERDICT", "SINCE", "RULE", "RUNS", "VALUES OR WHY"});
+  for (const Json& rule : explained["rules"].elements()) {
+    std::string verdict = str(rule["verdict"]) + (rule["fed"].bool_or(true) ? "" : " (no source)");
+    if (rule["failed"].bool_or(false)) verdict += " (error)";
+    if (rule["ignores_no_data"].bool_or(false)) verdict += " (ignored)";
+    std::vector<std::string> says;
+    if (str(rule["verdict"]) == "blind") says.push_back(str(rule["detail"]));
+    for (const Json& value : rule["values"].elements())
+      if (str(rule["verdict"]) != "blind") says.push_back(str(value["labels"]) + " = " + str(value["value"]));
+    rules.row({verdict, str(rule["since"]), str(rule["rule"]), cut(str(rule["runs"]), 80), cut(join(says, ", "), 160)});
+  }
   return out + "\n" + rules.text();
 }
 

@@ -34,6 +34,32 @@ bool Incident::bake_runs() const {
   return known;
 }
 
+/// The conditions of bake_runs(), each with its name.
+std::vector<std::string> Incident::keeps_from_good() const {
+  constexpr std::size_t kRulesMax = 10;
+  std::vector<std::string> out;
+  if (!baking()) return out;
+  if (stopped_) out.emplace_back("it does not run");
+  if (!operation_.empty()) out.emplace_back("an operation runs");
+  if (state_.incident) out.emplace_back("an incident is open");
+  if (nothing_heard_since_gap_) out.emplace_back("nothing has been observed since a gap");
+  if (verdicts_overflowed_) out.emplace_back("there are more rules than can be watched");
+  bool known = false;
+  std::size_t rules = 0;
+  for (const auto& [key, alert] : alerts_) {
+    if (alert.change.action >= AlertAction::rollback && !alert.acknowledged && ++rules <= kRulesMax)
+      out.push_back(alert.change.rule + " fires");
+  }
+  for (const auto& [key, verdict] : verdicts_) {
+    if (!judges(verdict)) continue;
+    known = known || verdict.verdict != Verdict::blind;
+    if (verdict.verdict == Verdict::blind && !verdict.ignore_no_data && ++rules <= kRulesMax) out.push_back(verdict.rule + " is blind");
+  }
+  if (rules > kRulesMax) out.push_back("and " + std::to_string(rules - kRulesMax) + " more");
+  if (!known) out.emplace_back("no rule has judged live data yet");
+  return out;
+}
+
 /// Counts the time up to `until`, over which the conditions of the event before held.
 void Incident::accrue_bake(Instant until) {
   if (!baking_since_ || until <= *baking_since_) return;

@@ -247,6 +247,7 @@ IncidentView Incident::view(Instant now) const {
   view.blind = !view.blind_rules.empty() || nothing_heard_since_gap_;
   for (const auto& [key, alert] : alerts_)
     if (alert.change.action >= AlertAction::rollback) view.firing.push_back(alert.change.rule);
+  view.keeps_from_good = keeps_from_good();
   view.last_decision = last_decision_;
   return view;
 }

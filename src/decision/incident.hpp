@@ -27,8 +27,10 @@ struct IncidentView {
   bool stopped_cleanly = false;
   bool started = false;
   bool blind = false;
-  std::vector<std::string> blind_rules;  ///< that keep the release from becoming good
-  std::vector<std::string> firing;       ///< rollback alerts firing now, whether or not they count
+  std::vector<std::string> blind_rules;  ///< that keep the release from becoming good; at most kVerdictsMax
+  /// In words, why the bake clock of a candidate stands still; empty while it runs, and for a release that does not bake. At most 12.
+  std::vector<std::string> keeps_from_good;
+  std::vector<std::string> firing;  ///< rollback alerts firing now, whether or not they count
   std::optional<Decision> last_decision;
 };
 
@@ -191,6 +193,7 @@ class Incident {
 
   // bake.cpp: the clock that makes a release good
   bool bake_runs() const;
+  std::vector<std::string> keeps_from_good() const;
   bool baking() const;
   void accrue_bake(Instant until);
   void bake(Turn& turn);

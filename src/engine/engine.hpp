@@ -112,6 +112,7 @@ class Engine {
     };
     std::vector<Check> checks;
     int blind_rules = 0;
+    std::vector<std::string> blind_rule_names;  ///< the first 20 of them
   };
   std::vector<ServiceNumbers> numbers() const;
   const rules::Judge& judge() const { return judge_; }

@@ -2,12 +2,15 @@
 #include "engine/engine.hpp"
 #include "engine/service.hpp"
 #include "ledger/ledger.hpp"
+#include "rules/template.hpp"
 
 namespace rollbackd::engine {
 
 namespace asio = boost::asio;
 
 namespace {
+
+constexpr std::size_t kBlindNamesMax = 20;  ///< series a service
 
 Json strings(const std::vector<std::string>& list) {
   Json out = Json::array();
@@ -25,6 +28,20 @@ Json alert_json(const rules::ActiveAlert& active) {
   return out;
 }
 
+/// One rule on one service: which case it is, what it says and since when, and what it looks at.
+Json rule_json(const rules::RuleStatus& status) {
+  Json values = Json::array();
+  for (const promql::Element& element : status.values)
+    values.push(Json::object().set("labels", element.labels.to_string()).set("value", rules::format_go(element.value)));
+  Json out;
+  out.set("group", status.group).set("rule", status.rule).set("expr", status.expr).set("verdict", to_string(status.verdict));
+  out.set("fed", status.fed).set("detail", status.detail).set("alerting", status.alerting).set("runs", status.runs);
+  if (status.since != Instant()) out.set("since", format_rfc3339(status.since));
+  out.set("failed", status.failed).set("ignores_no_data", status.ignore_no_data);
+  out.set("pending", status.pending).set("firing", status.firing).set("values", std::move(values));
+  return out;
+}
+
 Json row(const Service& service, Instant now) {
   Json out;
   out.set("service", service.key().name).set("environment", service.key().environment);
@@ -39,6 +56,7 @@ Json row(const Service& service, Instant now) {
   out.set("epoch", state.epoch.number).set("since", format_rfc3339(state.epoch.switched));
   out.set("phase", view.phase).set("started", view.started).set("warming", view.warming).set("stopped_cleanly", view.stopped_cleanly);
   out.set("blind", view.blind).set("blind_rules", strings(view.blind_rules)).set("firing", strings(view.firing));
+  out.set("keeps_from_good", strings(view.keeps_from_good));
   out.set("baked_seconds", std::chrono::duration<double>(state.epoch.baked).count());
   out.set("bake_time_seconds", std::chrono::duration<double>(service.settings().policy.bake_time).count());
   if (state.incident) {
@@ -95,10 +113,7 @@ Result<Json> Engine::service(const ServiceSelector& selector) const {
   out.set("checks", std::move(checks));
   Json rules = Json::array();
   for (const auto& status : judge_.status(service.key())) {
-    Json r;
-    r.set("group", status.group).set("rule", status.rule).set("expr", status.expr).set("verdict", to_string(status.verdict));
-    r.set("fed", status.fed).set("detail", status.detail);
-    rules.push(std::move(r));
+    rules.push(rule_json(status));
   }
   out.set("rules", std::move(rules));
   return out;
@@ -174,6 +189,8 @@ std::vector<Engine::ServiceNumbers> Engine::numbers() const {
       n.live = service->incident().state().epoch.release;
       for (const auto& entry : service->incident().state().ledger) n.releases.emplace_back(entry.release.id, to_string(entry.standing));
       n.blind_rules = static_cast<int>(view.blind_rules.size());
+      n.blind_rule_names = view.blind_rules;
+      if (n.blind_rule_names.size() > kBlindNamesMax) n.blind_rule_names.resize(kBlindNamesMax);
     }
     for (const auto& check : service->checks()) {
       const std::string name = check->source().check;

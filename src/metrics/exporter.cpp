@@ -5,6 +5,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <map>
+#include <set>
 
 namespace rollbackd::metrics {
 
@@ -191,6 +192,7 @@ std::string Exporter::text(const Standing& standing) const {
   Family ready("rollbackd_rollback_ready", "1 when a rollback of the service could act now; reason says why not.", MetricType::Gauge);
   Family info("rollbackd_release_info", "Releases in the ledger with their standing; live is 1 for the one that runs.", MetricType::Gauge);
   Family blind("rollbackd_blind_rules", "Rules that cannot be judged because a source is silent.", MetricType::Gauge);
+  Family blind_rule("rollbackd_rule_blind", "1 for a rule that cannot be judged on the service; at most 20 a service.", MetricType::Gauge);
   Family checks("rollbackd_checks_total", "Runs of checks, by type and result.", MetricType::Counter);
   for (const auto& service : standing.services) {
     const LabelList key = labels_of(service.key);
@@ -201,6 +203,8 @@ std::string Exporter::text(const Standing& standing) const {
     held.add(key, service.held ? 1 : 0);
     suspended.add(key, service.suspended ? 1 : 0);
     blind.add(key, service.blind_rules);
+    const std::set<std::string> once(service.blind_rule_names.begin(), service.blind_rule_names.end());
+    for (const std::string& rule : once) blind_rule.add(with(key, {{"rule", rule}}), 1);
     for (const auto& [release, state] : service.releases)
       info.add(with(key, {{"release", release}, {"standing", state}, {"live", release == service.live ? "1" : "0"}}), 1);
     for (const auto& check : service.checks) {
@@ -220,11 +224,19 @@ std::string Exporter::text(const Standing& standing) const {
   std::move(ready).into(all);
   std::move(info).into(all);
   std::move(blind).into(all);
+  std::move(blind_rule).into(all);
   std::move(checks).into(all);
   one("rollbackd_batches_total", "Batches committed to the judge.", MetricType::Counter, number(standing.judge.batches));
   one("rollbackd_rule_evaluations_total", "Rules evaluated.", MetricType::Counter, number(standing.judge.evaluations));
   one("rollbackd_rule_evaluation_failures_total", "Rule evaluations that ended in an error.", MetricType::Counter,
       number(standing.judge.evaluation_failures));
+  one("rollbackd_rule_limits_hit_total", "Rule evaluations that ended at a bound on their work.", MetricType::Counter,
+      number(standing.judge.limits_hit));
+  one("rollbackd_rule_work_total", "Samples touched and elements made by rule evaluations.", MetricType::Counter,
+      number(standing.judge.work));
+  Family alerts("rollbackd_alerts", "Alerts that stand, by state.", MetricType::Gauge);
+  alerts.add({{"state", "pending"}}, number(standing.alerts_pending)).add({{"state", "firing"}}, number(standing.alerts_firing));
+  std::move(alerts).into(all);
   one("rollbackd_alerts_dropped_total", "Alerts over the bound of a rule.", MetricType::Counter, number(standing.judge.alerts_dropped));
   one("rollbackd_samples_total", "Samples committed.", MetricType::Counter, number(standing.store.samples));
   one("rollbackd_series", "Series held in memory.", MetricType::Gauge, number(standing.series));

@@ -40,9 +40,11 @@ struct Standing {
     std::vector<std::pair<std::string, std::string>> releases;  ///< id, standing
     std::vector<Check> checks;
     int blind_rules = 0;
+    std::vector<std::string> blind_rule_names;  ///< the first of them
   };
   std::vector<Service> services;
   rules::JudgeCounters judge;
+  std::size_t alerts_pending = 0, alerts_firing = 0;
   series::Counters store;
   std::size_t series = 0;
   notify::OutboxCounters outbox;

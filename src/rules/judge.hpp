@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/time.hpp"
@@ -32,6 +33,13 @@ struct RuleStatus {
   Verdict verdict = Verdict::blind;
   bool fed = false;
   std::string detail;  ///< why blind, or the value that breached
+  bool alerting = true, ignore_no_data = false;
+  std::string runs{};  ///< for people: after each batch, of the service's own file, or on the interval and why
+  Instant since{};     ///< of the verdict
+  bool failed = false;
+  std::size_t pending = 0, firing = 0;  ///< alerts
+  /// Up to five: of its alerts, of what it recorded, or where nothing breaches of the compared side. As they are now.
+  std::vector<promql::Element> values{};
 };
 
 /// One rule over all services, for `/api/v1/rules`.
@@ -84,6 +92,8 @@ class Judge {
   /// since `known_until` proves neither a breach nor its absence.
   void restore(const ServiceKey& service, const std::vector<KeptAlert>& alerts, Instant known_until, Instant now);
 
+  /// Pending and firing alerts, counted.
+  std::pair<std::size_t, std::size_t> alert_counts() const;
   std::vector<ActiveAlert> alerts() const;                          ///< pending and firing ones
   std::vector<RuleStatus> status(const ServiceKey& service) const;  ///< of every rule that concerns it
   /// Of the rules from place `first` on in file order, at most `count`: all, or a slice a turn. A reload between slices moves the places.

@@ -10,7 +10,66 @@ ActiveAlert shown(const CompiledRule& rule, const Cell& cell, const ServiceKey& 
   return {describe(rule, cell, service, labels, alert, making), state.blind_since.has_value(), state.active_at, state.absent_since};
 }
 
+constexpr std::size_t kValuesMax = 5;
+constexpr std::uint64_t kValuesWorkMax = 50'000;  ///< of all rules of one service together: views run on the reactor
+
+/// The side whose values say how far from a breach a rule is: what is compared, what is joined.
+const promql::Expr& compared(const promql::Expr& e) {
+  using promql::BinaryOp;
+  using promql::Expr;
+  if (e.kind == Expr::Kind::paren) return compared(*e.args[0]);
+  if (e.kind != Expr::Kind::binary || e.args.size() != 2) return e;
+  if (e.op == BinaryOp::land || e.op == BinaryOp::lunless) return compared(*e.args[0]);
+  const bool compares = e.op >= BinaryOp::eq && e.op <= BinaryOp::ge;
+  if (!compares || e.type != promql::ValueType::vector) return e;
+  return *e.args[e.args[0]->type == promql::ValueType::vector ? 0 : 1];
+}
+
+/// In words, which case the rule is.
+std::string runs_of(const CompiledRule& rule) {
+  const std::string why = why_on_interval(*rule.group, *rule.rule);
+  if (!why.empty()) return "every " + format_duration(rule.group->interval) + ": " + why;
+  return rule.group->only ? "after each batch, of the service's own file" : "after each batch";
+}
+
 }  // namespace
+
+std::pair<std::size_t, std::size_t> Judge::alert_counts() const {
+  const Impl& j = *impl_;
+  std::pair<std::size_t, std::size_t> out;
+  const auto add = [&](const Cell& cell) {
+    for (const auto& [labels, alert] : cell.alerts) ++(alert.state.phase == AlertPhase::firing ? out.second : out.first);
+  };
+  for (RuleId id = 0; id < j.rules->rules().size(); ++id) {
+    if (j.rule_alerts[id] == 0) continue;
+    for (const auto& [key, cell] : j.timed_cells[id]) add(cell);
+    for (const auto& [key, service] : j.services)
+      if (const Cell* cell = service->cell(id)) add(*cell);
+  }
+  return out;
+}
+
+std::vector<promql::Element> Judge::Impl::values_of(const CompiledRule& rule, const Cell& cell, const ServiceKey& service,
+                                                    std::uint64_t& work) const {
+  std::vector<promql::Element> out;
+  for (const auto& [labels, alert] : cell.alerts)
+    if (out.size() < kValuesMax) out.push_back({alert.element, alert.value});
+  if (!out.empty() || work == 0) return out;
+  promql::EvalOptions options;
+  options.at = latest(cell.rule) - rule.group->query_offset;
+  options.work_max = work;
+  options.annotate = false;
+  const promql::Expr& expr = rule.rule->alerting ? compared(*rule.rule->expr) : *rule.rule->expr;
+  auto value = promql::evaluate(expr, View(*this, rule.timed && !rule.group->only ? nullptr : &service), options);
+  work -= value ? std::min(work, value->work + 1) : work;
+  if (!value) return out;
+  out = std::move(value->vector);
+  if (value->type == promql::Value::Type::scalar) out.push_back({Labels(), value->scalar});
+  if (rule.timed && !rule.group->only)
+    std::erase_if(out, [&](const promql::Element& e) { return e.labels.has(kServiceLabel) && service_of(e.labels) != service; });
+  if (out.size() > kValuesMax) out.resize(kValuesMax);
+  return out;
+}
 
 std::vector<ActiveAlert> Judge::alerts() const {
   const Impl& j = *impl_;
@@ -30,6 +89,7 @@ std::vector<ActiveAlert> Judge::alerts() const {
 std::vector<RuleStatus> Judge::status(const ServiceKey& key) const {
   Impl& j = *impl_;
   std::vector<RuleStatus> out;
+  std::uint64_t work = kValuesWorkMax;
   ServiceState* service = j.find(key);
   if (service == nullptr) return out;
   for (RuleId id = 0; id < j.rules->rules().size(); ++id) {
@@ -40,7 +100,15 @@ std::vector<RuleStatus> Judge::status(const ServiceKey& key) const {
       cell = at == j.timed_cells[id].end() ? nullptr : &at->second;
     }
     if (cell == nullptr) continue;
-    out.push_back({rule.group->name, rule.rule->name, rule.rule->expr_text, key, cell->verdict, cell->fed, cell->detail});
+    RuleStatus made{rule.group->name, rule.rule->name, rule.rule->expr_text, key, cell->verdict, cell->fed, cell->detail};
+    made.alerting = rule.rule->alerting;
+    made.ignore_no_data = rule.rule->ignore_no_data;
+    made.runs = runs_of(rule);
+    made.since = cell->since;
+    made.failed = cell->failed;
+    for (const auto& [labels, alert] : cell->alerts) ++(alert.state.phase == AlertPhase::firing ? made.firing : made.pending);
+    made.values = j.values_of(rule, *cell, key, work);
+    out.push_back(std::move(made));
   }
   return out;
 }

@@ -289,7 +289,7 @@ TEST(Render, ExplainShowsEachDecisionWithItsEvidence) {
 
   for (const char* line : {"shop/prod runs v2 (bad) since S; held\n", "a rollback could not act now: no target\n",
                            "T  decision hold about v2 -> v1\n", "  seen: Down fires\n", "  NO   budget: 2 of 2\n",
-                           "  not chosen: v0: bad\n", "  to act now: rollbackctl ...\n", "blind (no source)  Down  no check\n"})
+                           "  not chosen: v0: bad\n", "  to act now: rollbackctl ...\n", "blind (no source)", "  no check\n"})
     EXPECT_THAT(text, HasSubstr(line));
 }
 

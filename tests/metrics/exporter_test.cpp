@@ -74,6 +74,7 @@ Standing standing() {
   service.deadline_emergency = 30s;
   service.suspended = true;
   service.blind_rules = 5;
+  service.blind_rule_names = {"Slow", "Errors", "Slow"};  // Of two groups.
   out.services.push_back(service);
   out.judge.batches = 1000;
   out.judge.evaluations = 2000;
@@ -404,6 +405,7 @@ TEST(Exporter, WhatStandsIsWhatWasHandedInAtThisScrape) {
   EXPECT_EQ(value_of(text, R"(rollbackd_held{service="shop",environment="prod"})"), 0);
   EXPECT_EQ(value_of(text, R"(rollbackd_incident_open{service="shop",environment="prod"})"), 0);
   EXPECT_EQ(value_of(text, R"(rollbackd_blind_rules{service="shop",environment="prod"})"), 5);
+  EXPECT_EQ(value_of(text, R"(rollbackd_rule_blind{service="shop",environment="prod",rule="Slow"})"), 1);
   EXPECT_EQ(value_of(text, R"(rollbackd_release_info{service="shop",environment="prod",release="v2",standing="candidate",live="1"})"), 1);
   EXPECT_EQ(value_of(text, R"(rollbackd_release_info{service="shop",environment="prod",release="v1",standing="good",live="0"})"), 1);
   EXPECT_EQ(value_of(text, "rollbackd_rule_evaluations_total"), 2000);

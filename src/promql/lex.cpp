@@ -1,6 +1,8 @@
 // Text to tokens, the way Prometheus reads numbers, durations and strings. First step of parse().
 #include "promql/lex.hpp"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -31,6 +33,42 @@ void append_utf8(std::string& out, std::uint32_t code) {
     put(0x80 | ((code >> 6) & 0x3F));
     put(0x80 | (code & 0x3F));
   }
+}
+
+/// How many bytes the character at `i` has; 0 for what is none in UTF-8.
+std::size_t character_bytes(std::string_view text, std::size_t i) {
+  const auto lead = static_cast<unsigned char>(text[i]);
+  const auto second = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : '\0');
+  std::size_t length = 0;
+  if (lead < 0x80) length = 1;
+  if (lead >= 0xC2 && lead < 0xE0) length = 2;
+  if (lead >= 0xE0 && lead < 0xF0) length = (lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) ? 0 : 3;
+  if (lead >= 0xF0 && lead < 0xF5) length = (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F) ? 0 : 4;
+  if (i + length > text.size()) return 0;
+  for (std::size_t j = 1; j < length; ++j)
+    if ((static_cast<unsigned char>(text[i + j]) & 0xC0U) != 0x80U) return 0;
+  return length;
+}
+
+/// Of one valid character.
+std::uint32_t code_point(std::string_view one) {
+  constexpr std::array<std::uint32_t, 5> kLeadBits{0, 0x7F, 0x1F, 0x0F, 0x07};
+  std::uint32_t code = static_cast<unsigned char>(one[0]) & kLeadBits[one.size()];
+  for (std::size_t i = 1; i < one.size(); ++i) code = code << 6 | (static_cast<unsigned char>(one[i]) & 0x3FU);
+  return code;
+}
+
+/// Blanks and marks that Go's quoting writes as numbers, so that they can be seen.
+bool is_invisible(std::uint32_t code) {
+  return (code >= 0x80 && code <= 0xA0) || code == 0xAD || (code >= 0x2000 && code <= 0x200F) || (code >= 0x2028 && code <= 0x202F) ||
+         (code >= 0x205F && code <= 0x206F) || code == 0x3000 || code == 0xFEFF || (code >= 0xE000 && code <= 0xF8FF);
+}
+
+void append_hex(std::string& out, char kind, std::uint32_t value, int digits) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  out += '\\';
+  out += kind;
+  for (int i = digits - 1; i >= 0; --i) out += kHex[value >> (4 * i) & 15U];
 }
 
 class Lexer {
@@ -291,41 +329,33 @@ Error parse_error(std::string_view text, std::size_t at, std::string message) {
 
 bool is_utf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    const auto second = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : '\0');
-    std::size_t length = 0;
-    if (lead < 0x80) length = 1;
-    if (lead >= 0xC2 && lead < 0xE0) length = 2;
-    if (lead >= 0xE0 && lead < 0xF0) length = (lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) ? 0 : 3;
-    if (lead >= 0xF0 && lead < 0xF5) length = (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F) ? 0 : 4;
-    if (length == 0 || i + length > text.size()) return false;
-    for (std::size_t j = 1; j < length; ++j)
-      if ((static_cast<unsigned char>(text[i + j]) & 0xC0U) != 0x80U) return false;
+    const std::size_t length = character_bytes(text, i);
+    if (length == 0) return false;
     i += length;
   }
   return true;
 }
 
 std::string quoted(std::string_view text) {
-  constexpr std::string_view kHex = "0123456789abcdef";
   std::string out = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t length = character_bytes(text, i);
+    const std::string_view one = text.substr(i, std::max<std::size_t>(length, 1));
+    i += one.size();
+    const char c = one[0];
+    const auto at = std::string_view("\a\b\f\n\r\t\v").find(c);
     if (c == '"' || c == '\\') {
       out += '\\';
       out += c;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (c == '\r') {
-      out += "\\r";
-    } else if (byte < 0x20 || byte == 0x7F) {
-      out += "\\x";
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
+    } else if (at != std::string_view::npos) {
+      out += '\\';
+      out += "abfnrtv"[at];
+    } else if (length == 0 || static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
+      append_hex(out, 'x', static_cast<unsigned char>(c), 2);  // No character at all, or none to look at.
+    } else if (const std::uint32_t code = code_point(one); is_invisible(code)) {
+      append_hex(out, 'u', code, 4);
     } else {
-      out += c;
+      out += one;
     }
   }
   return out + '"';

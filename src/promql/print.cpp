@@ -138,7 +138,9 @@ std::string arguments(const Expr& e) {
 
 std::string binary_text(const Expr& e) {
   using Card = VectorMatching::Card;
-  std::string out = to_text(*e.args[0]) + " " + text_of(e.op);
+  // A sign before a power would be the power's: "+Inf ^ 2" reads as +(Inf ^ 2).
+  const bool infinite_base = e.op == BinaryOp::pow && e.args[0]->kind == Kind::number && e.args[0]->number == HUGE_VAL;
+  std::string out = (infinite_base ? "Inf" : to_text(*e.args[0])) + " " + text_of(e.op);
   if (e.return_bool) out += " bool";
   const VectorMatching& m = e.matching;
   const bool grouped = m.card == Card::many_to_one || m.card == Card::one_to_many;

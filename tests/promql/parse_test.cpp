@@ -269,39 +269,43 @@ TEST(Print, TheTextOfATreeGivesTheSameTree) {
 }
 
 TEST(Print, WritesAsPrometheusDoesWhateverWasWritten) {
-  const std::vector<std::pair<const char*, const char*>> table{{"up{job='api',__name__!~\"x\"}", ""},
-                                                               {"x{b=\"2\",a=\"1\"}", "x{a=\"1\",b=\"2\"}"},
-                                                               {"{\"up\"}", "{__name__=\"up\"}"},
-                                                               {"{__name__=\"up\"}", "{__name__=\"up\"}"},
-                                                               {"SUM(x) BY (b,a)", "sum by (b, a) (x)"},
-                                                               {"sum by () (x)", "sum(x)"},
-                                                               {"sum(x) without (a)", "sum without (a) (x)"},
-                                                               {"1000000", "1e+06"},
-                                                               {"100000", "100000"},
-                                                               {"0.00001", "1e-05"},
-                                                               {"123456.75", "123456.75"},
-                                                               {"1234567", "1.234567e+06"},
-                                                               {"inf", "+Inf"},
-                                                               {"x[90s]", "x[1m30s]"},
-                                                               {"x[300]", "x[5m]"},
-                                                               {"x[14d]", "x[2w]"},
-                                                               {"x[365d]", "x[1y]"},
-                                                               {"x[(5m)]", "x[5m]"},
-                                                               {"x[5m*(2+1)]", "x[5m * (2 + 1)]"},
-                                                               {"x offset (1m+1m)", "x offset (1m + 1m)"},
-                                                               {"x offset 1m+1m", "x offset 1m + 1m"},
-                                                               {"x + on() 1", "x + 1"},
-                                                               {"a +on(b)group_left c", "a + on (b) group_left () c"},
-                                                               {"+x", "+x"},
-                                                               {"+5", "5"},
-                                                               {"x @ end()[5m]", "x[5m] @ end()"},
-                                                               {"x @ 5", "x @ 5.000"},
-                                                               {"x[-(-5m)]", "x[5m]"}};
+  const std::vector<std::pair<const char*, const char*>> table{
+      {"up{job='api',__name__!~\"x\"}", ""},
+      {"x{b=\"2\",a=\"1\"}", "x{a=\"1\",b=\"2\"}"},
+      {"{\"up\"}", "{__name__=\"up\"}"},
+      {"{__name__=\"up\"}", "{__name__=\"up\"}"},
+      {"SUM(x) BY (b,a)", "sum by (b, a) (x)"},
+      {"sum by () (x)", "sum(x)"},
+      {"sum(x) without (a)", "sum without (a) (x)"},
+      {"1000000", "1e+06"},
+      {"100000", "100000"},
+      {"0.00001", "1e-05"},
+      {"123456.75", "123456.75"},
+      {"1234567", "1.234567e+06"},
+      {"inf", "+Inf"},
+      {"x[90s]", "x[1m30s]"},
+      {"x[300]", "x[5m]"},
+      {"x[14d]", "x[2w]"},
+      {"x[365d]", "x[1y]"},
+      {"x[(5m)]", "x[5m]"},
+      {"x[5m*(2+1)]", "x[5m * (2 + 1)]"},
+      {"x offset (1m+1m)", "x offset (1m + 1m)"},
+      {"x offset 1m+1m", "x offset 1m + 1m"},
+      {"x + on() 1", "x + 1"},
+      {"a +on(b)group_left c", "a + on (b) group_left () c"},
+      {"+x", "+x"},
+      {"+5", "5"},
+      {"-inf ^ a", "-Inf ^ a"},
+      {R"("\a\b\f\v\x01\x7f\xff\u00e9\u200b\u00a0")", R"("\a\b\f\v\x01\x7f\xffé\u200b\u00a0")"},
+      {"x @ end()[5m]", "x[5m] @ end()"},
+      {"x @ 5", "x @ 5.000"},
+      {"x[-(-5m)]", "x[5m]"}};
   for (const auto& [text, printed] : table) {
     if (*printed == '\0') {
       EXPECT_TRUE(parse(text).has_error()) << text;
     } else {
       EXPECT_EQ(to_text(*parsed(text)), printed) << text;
+      EXPECT_EQ(to_text(*parsed(printed)), printed) << text;
     }
   }
 }

@@ -131,7 +131,7 @@ def peer(kind, count, seconds):
             before = look(bare, ruled)
             time.sleep(seconds / SEGMENTS)
             without, with_rules, evaluations = (b - a for a, b in zip(before, look(bare, ruled)))
-            if evaluations < count:
+            if evaluations < RULES_A_GROUP / 2:  # It may fall behind; what it carried out is what counts.
                 raise CannotMeasure("Prometheus evaluated %d rules in %g s" % (evaluations, seconds / SEGMENTS))
             costs.append((with_rules - without) * 1e6 / evaluations)
             memory.append((kib(ruled.process.pid, "status", "VmRSS") - kib(bare.process.pid, "status", "VmRSS")) * 1024 / count)

@@ -44,7 +44,7 @@ std::vector<std::string> Incident::keeps_from_good() const {
   if (state_.incident) out.emplace_back("an incident is open");
   if (nothing_heard_since_gap_) out.emplace_back("nothing has been observed since a gap");
   if (verdicts_overflowed_) out.emplace_back("there are more rules than can be watched");
-  bool known = false;
+  bool known = false, any_ok = state_.epoch.baked_ok;
   std::size_t rules = 0;
   for (const auto& [key, alert] : alerts_) {
     if (alert.change.action >= AlertAction::rollback && !alert.acknowledged && ++rules <= kRulesMax)
@@ -53,10 +53,12 @@ std::vector<std::string> Incident::keeps_from_good() const {
   for (const auto& [key, verdict] : verdicts_) {
     if (!judges(verdict)) continue;
     known = known || verdict.verdict != Verdict::blind;
+    any_ok = any_ok || verdict.verdict == Verdict::ok;
     if (verdict.verdict == Verdict::blind && !verdict.ignore_no_data && ++rules <= kRulesMax) out.push_back(verdict.rule + " is blind");
   }
   if (rules > kRulesMax) out.push_back("and " + std::to_string(rules - kRulesMax) + " more");
   if (!known) out.emplace_back("no rule has judged live data yet");
+  if (known && !any_ok) out.emplace_back("no rule says ok");
   return out;
 }
 

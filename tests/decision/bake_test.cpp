@@ -1,3 +1,5 @@
+#include <gmock/gmock.h>
+
 #include "tests/decision/machine.hpp"
 
 namespace rollbackd::decision {
@@ -43,6 +45,24 @@ TEST(Bake, ABlindRuleStopsTheClockUnlessItsNoDataIsIgnored) {
     m.verdict(Verdict::ok, "Blind").pass(10min);
     EXPECT_EQ(m.standing("v2"), Standing::good);
   }
+}
+
+TEST(Bake, WhatKeepsAReleaseFromBecomingGoodIsSaid) {
+  using testing::ElementsAre;
+  using testing::IsEmpty;
+  Machine m;
+  const auto why = [&m] { return m.incident->view(m.now).keeps_from_good; };
+  m.switched("v1").started().health(true);
+  EXPECT_THAT(why(), ElementsAre("no rule has judged live data yet"));
+  m.verdict(Verdict::blind, "Slow");
+  EXPECT_THAT(why(), ElementsAre("Slow is blind", "no rule has judged live data yet"));
+  m.verdict(Verdict::breached, "Errors").verdict(Verdict::blind, "Optional", true);
+  EXPECT_THAT(why(), ElementsAre("Slow is blind", "no rule says ok")) << "one that ignores missing data keeps nothing";
+  m.verdict(Verdict::ok, "Slow");
+  EXPECT_THAT(why(), IsEmpty());
+  for (int i = 0; i < 30; ++i) m.verdict(Verdict::blind, "Rule" + std::to_string(i));
+  EXPECT_EQ(why().size(), 11U);
+  EXPECT_EQ(why().back(), "and 20 more");
 }
 
 TEST(Bake, ARuleThatNothingFeedsStopsNothingAndProvesNothing) {

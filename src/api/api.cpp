@@ -148,8 +148,8 @@ metrics::Standing standing_of(const engine::Engine& engine) {
   return out;
 }
 
-Api::Api(engine::Engine& engine, metrics::Exporter& exporter, Reload reload, Tokens tokens)
-    : engine_(engine), exporter_(exporter), reload_(std::move(reload)), tokens_(std::move(tokens)) {}
+Api::Api(engine::Engine& engine, metrics::Exporter& exporter, Reload reload, Tokens tokens, QueryLimits queries)
+    : engine_(engine), exporter_(exporter), reload_(std::move(reload)), tokens_(std::move(tokens)), prometheus_(engine, queries) {}
 
 Result<Api::Principal> Api::principal_of(const ServerRequest& request) const {
   if (request.peer) {
@@ -171,6 +171,8 @@ Result<Api::Principal> Api::principal_of(const ServerRequest& request) const {
 }
 
 asio::awaitable<ServerResponse> Api::handle(ServerRequest request) {
+  const bool reads = request.method == "GET" || request.method == "HEAD" || request.method == "POST";
+  if (reads && prometheus_.serves(request)) co_return co_await prometheus_.handle(std::move(request));
   if (request.method == "GET" || request.method == "HEAD") co_return co_await read(std::move(request));
   if (request.method != "POST") {
     ServerResponse refusal = failure(Error(Errc::unsupported, "the method is not allowed").try_next("use GET to read, POST to change"));
@@ -238,9 +240,12 @@ asio::awaitable<ServerResponse> Api::read(ServerRequest request) {
   if (path == "/api/v1/explain") co_return answer(engine_.explain(selector));
   if (path == "/api/v1/ready") co_return json(engine_.readiness());
   if (path == "/api/v1/alerts") {
-    Json data = Json::object().set("alerts", engine_.alerts()).set("pushed", engine_.pushed());
-    data.set("passed_by", Json(Json::Array(passed_by_.begin(), passed_by_.end())));
-    co_return json(Json::object().set("status", "success").set("data", std::move(data)));
+    const std::string own = co_await prometheus_.alerts();
+    const Json passed(Json::Array(passed_by_.begin(), passed_by_.end()));
+    ServerResponse response;
+    response.body = R"({"status":"success","data":{"alerts":)" + own + R"(,"pushed":)" + engine_.pushed().dump();
+    response.body += R"(,"passed_by":)" + passed.dump() + "}}\n";
+    co_return response;
   }
   constexpr std::string_view kOperation = "/api/v1/operations/";
   if (path.starts_with(kOperation)) co_return answer(co_await engine_.operation(path.substr(kOperation.size())));

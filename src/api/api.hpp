@@ -11,6 +11,7 @@
 
 #include "api/alertmanager.hpp"
 #include "api/change_audit.hpp"
+#include "api/prometheus_api.hpp"
 #include "api/tokens.hpp"
 #include "base/error.hpp"
 #include "engine/engine.hpp"
@@ -29,9 +30,11 @@ metrics::Standing standing_of(const engine::Engine& engine);
 class Api {
  public:
   /// @param tokens  what the token file held; `set_tokens` follows a reload
-  Api(engine::Engine& engine, metrics::Exporter& exporter, Reload reload, Tokens tokens);
+  /// @param queries  what queries of the samples may cost
+  Api(engine::Engine& engine, metrics::Exporter& exporter, Reload reload, Tokens tokens, QueryLimits queries = {});
   /// Answers one request; never throws. Errors are {"error": {"code", "what", "why", "next_step"}} with a fitting status.
   boost::asio::awaitable<io::ServerResponse> handle(io::ServerRequest request);
+  const QueryCounters& queries() const { return prometheus_.counters(); }
   void set_tokens(Tokens tokens) { tokens_ = std::move(tokens); }
 
  private:
@@ -65,7 +68,8 @@ class Api {
   metrics::AlertsReceived received_{};
   std::deque<Json> passed_by_;    ///< alerts from outside that caused nothing, newest last
   std::set<std::string> warned_;  ///< why alerts caused nothing, as far as the log says so already
-  RefusalBudget refusals_;        ///< attempts at the door that reach the audit log
+  PrometheusApi prometheus_;
+  RefusalBudget refusals_;  ///< attempts at the door that reach the audit log
 };
 
 }  // namespace rollbackd::api

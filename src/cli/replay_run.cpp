@@ -152,6 +152,10 @@ void Replay::deliver(const Judgement& judgement) {
     const auto at = services_.find(change.service);
     if (at != services_.end()) deliver(*at->second, event::RuleVerdict{change});
   }
+  for (const AlertChange& change : judgement.alerts) {
+    const auto at = services_.find(change.service);
+    if (at != services_.end()) watch_decided(*at->second);
+  }
 }
 
 void Replay::deliver(Watched& service, Event event) {
@@ -248,7 +252,6 @@ void Replay::batch(std::size_t first, std::size_t last) {
       deliver(service, event::CheckHealth{source.source.check, said->second});
   }
   deliver(judge_.on_batch(made));
-  watch_decided(service);
 }
 
 /// What the engine says of itself where the recording does not have it: since when the release is live.

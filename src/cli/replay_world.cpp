@@ -124,8 +124,9 @@ void Replay::conclude(Watched& service, const std::string& why) {
   service.muted = false;
 }
 
+/// After each change of its alerts, and when its due instant comes.
 void Replay::watch_decided(Watched& service) {
-  if (!service.decided) return;
+  if (!service.decided || service.delivering) return;
   if (!service.incident->view(now_).firing.empty()) {
     service.decided->quiet_since.reset();
   } else if (!service.decided->quiet_since) {

@@ -149,5 +149,29 @@ TEST_F(MadeTest, ARuleOfAServicesOwnFileMakesOnlyWhatIsThatServices) {
   EXPECT_EQ(judge_.alerts().at(0).alert.labels.get("environment"), "prod");
 }
 
+TEST_F(MadeTest, TemplatesMayAsk) {
+  judge_.set_rules(read("groups: [{name: g, rules: [{alert: A, expr: x > 5, annotations: {summary: "
+                        "'{{ with query \"limit\" }}{{ . | first | value }}{{ end }}'}}]}]"),
+                   t0);
+  watch(kShop, {"x", "limit"}, 1h);
+
+  const Judgement breach = push(t0 + 1s, {sample("x", 7), sample("limit", 5)});
+
+  ASSERT_EQ(breach.alerts.size(), 1U);
+  EXPECT_EQ(breach.alerts[0].annotations.get("summary"), "5");
+}
+
+TEST_F(MadeTest, QueriesInATemplateAreBounded) {
+  judge_.set_rules(read("groups: [{name: g, rules: [{alert: A, expr: x > 5, annotations: {summary: "
+                        "'{{ query \"count_over_time(vector(1)[1000h:1s])\" | first | value }}'}}]}]"),
+                   t0);
+  watch(kShop, {"x"}, 1h);
+
+  const Judgement breach = push(t0 + 1s, 7);
+
+  ASSERT_EQ(breach.alerts.size(), 1U);
+  EXPECT_THAT(breach.alerts[0].annotations.get("summary"), HasSubstr("error"));
+}
+
 }  // namespace
 }  // namespace rollbackd::rules

@@ -4,6 +4,7 @@
 #include <boost/asio/io_context.hpp>
 #include <optional>
 
+#include "base/text.hpp"
 #include "io/http_client.hpp"
 
 namespace rollbackd::cli {
@@ -13,7 +14,8 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr Duration kRequestTimeout = 30s;
-constexpr std::size_t kAnswerBytesMax = 32 << 20;
+constexpr Duration kDownloadTimeout = 10min;
+constexpr std::size_t kAnswerBytesMax = 64 << 20;
 
 std::string percent_encoded(const std::string& text) {
   constexpr std::string_view kHex = "0123456789ABCDEF";
@@ -40,14 +42,23 @@ struct Client::Impl {
   std::optional<io::HttpClient> http;
 
   Result<Answer> request(io::HttpRequest request) {
-    request.keep_alive = true;
     request.body_bytes_max = kAnswerBytesMax;
+    auto response = ask(std::move(request), kRequestTimeout);
+    if (!response) return response.error();
+    Answer answer;
+    answer.status = response->status;
+    auto body = Json::parse(response->body);
+    answer.body = body ? std::move(*body) : Json(response->body);
+    return answer;
+  }
+  Result<io::HttpResponse> ask(io::HttpRequest request, Duration timeout) {
+    request.keep_alive = true;
     if (!token.empty()) request.headers["Authorization"] = "Bearer " + token;
     std::optional<Result<io::HttpResponse>> response;
-    auto work = [](io::HttpClient& client, io::HttpRequest r) -> asio::awaitable<Result<io::HttpResponse>> {
-      co_return co_await client.request(std::move(r), kRequestTimeout);
+    auto work = [](io::HttpClient& client, io::HttpRequest r, Duration t) -> asio::awaitable<Result<io::HttpResponse>> {
+      co_return co_await client.request(std::move(r), t);
     };
-    asio::co_spawn(context, work(*http, std::move(request)),
+    asio::co_spawn(context, work(*http, std::move(request), timeout),
                    [&](const std::exception_ptr&, Result<io::HttpResponse> r) { response = std::move(r); });
     context.restart();
     context.run();
@@ -57,11 +68,7 @@ struct Client::Impl {
           .because(why.text())
           .try_next("is rollbackd running? name its address with --url");
     }
-    Answer answer;
-    answer.status = (*response)->status;
-    auto body = Json::parse((*response)->body);
-    answer.body = body ? std::move(*body) : Json((*response)->body);
-    return answer;
+    return std::move(**response);
   }
 };
 
@@ -91,6 +98,28 @@ Result<Answer> Client::get(const std::string& path, const std::map<std::string, 
     separator = '&';
   }
   return impl_->request(std::move(request));
+}
+
+Result<Answer> Client::post_form(const std::string& path, const std::map<std::string, std::string>& form) {
+  io::HttpRequest request;
+  request.method = "POST";
+  request.target = path;
+  for (const auto& [key, value] : form)
+    request.body += (request.body.empty() ? "" : "&") + percent_encoded(key) + "=" + percent_encoded(value);
+  request.headers["Content-Type"] = "application/x-www-form-urlencoded";
+  return impl_->request(std::move(request));
+}
+
+Result<std::string> Client::get_text(const std::string& path, std::size_t bytes_max) {
+  io::HttpRequest request;
+  request.target = path;
+  request.body_bytes_max = bytes_max;
+  auto response = impl_->ask(std::move(request), kDownloadTimeout);
+  if (!response) return response.error();
+  if (response->status != 200)
+    return Error(Errc::refused, "the daemon answered " + std::to_string(response->status)).because(cut(response->body, 512));
+  if (response->cut) return Error(Errc::too_large, "the answer is larger than " + std::to_string(bytes_max >> 20U) + " MiB");
+  return std::move(response->body);
 }
 
 Result<Answer> Client::post(const std::string& path, const Json& body) {

@@ -28,6 +28,10 @@ class Client {
   /// @return `unavailable` when no daemon answers; any HTTP status is an answer
   Result<Answer> get(const std::string& path, const std::map<std::string, std::string>& query = {});
   Result<Answer> post(const std::string& path, const Json& body);
+  /// The same as get(), for parameters that are too long for an address.
+  Result<Answer> post_form(const std::string& path, const std::map<std::string, std::string>& form);
+  /// A text of at most `bytes_max` bytes. @return the daemon's own error where it answers with one
+  Result<std::string> get_text(const std::string& path, std::size_t bytes_max);
 
  private:
   struct Impl;

@@ -73,7 +73,9 @@ Json json_of(const config::Problem& problem) {
 Json json_of(const Explained& rule) {
   Json out;
   out.set("file", rule.file).set("line", rule.line).set("group", rule.group).set("rule", rule.rule);
-  out.set("type", rule.alerting ? "alerting" : "recording").set("runs", rule.per_batch ? "per_batch" : "on_interval");
+  out.set("expr", rule.expr)
+      .set("type", rule.alerting ? "alerting" : "recording")
+      .set("runs", rule.per_batch ? "per_batch" : "on_interval");
   out.set("why", rule.why).set("interval", format_duration(rule.interval)).set("belongs_to_a_service", rule.belongs);
   return out;
 }
@@ -92,12 +94,10 @@ void print_json(const Options& options, const Checked& checked) {
   Json out;
   out.set("ok", !checked.failed(options.strict)).set("files", checked.files).set("groups", checked.groups).set("rules", checked.rules);
   out.set("errors", checked.errors).set("warnings", checked.warnings).set("problems", std::move(problems));
-  if (options.explain) {
-    Json explained = Json::array();
-    for (const auto& group : checked.read)
-      for (const auto& rule : group.rules) explained.push(json_of(explain_rule(group, rule)));
-    out.set("explained", std::move(explained));
-  }
+  Json explained = Json::array();
+  for (const auto& group : checked.read)
+    for (const auto& rule : group.rules) explained.push(json_of(explain_rule(group, rule)));
+  out.set("explained", std::move(explained));
   std::printf("%s\n", out.pretty().c_str());
 }
 

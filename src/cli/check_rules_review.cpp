@@ -150,6 +150,7 @@ Explained explain_rule(const rules::Group& group, const rules::Rule& rule) {
   out.alerting = rule.alerting;
   out.interval = group.interval;
   if (rule.expr == nullptr) return out;
+  out.expr = promql::to_text(*rule.expr);
   out.why = rules::why_on_interval(group, rule);
   out.per_batch = out.why.empty();
   out.belongs = rules::may_belong_to_a_service(group, rule);

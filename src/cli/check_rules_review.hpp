@@ -21,7 +21,7 @@ Feeds feeds_of(const config::Settings& settings);
 
 /// One rule as `--explain` shows it.
 struct Explained {
-  std::string file, group, rule;
+  std::string file, group, rule, expr;  ///< the expression as parsed, in Prometheus's canonical text
   int line = 0;
   bool alerting = true, per_batch = true, belongs = true;
   std::string why;  ///< why it runs on its group's interval

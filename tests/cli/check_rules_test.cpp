@@ -122,6 +122,7 @@ TEST_F(CheckRules, ExplainSaysWhenEachRuleRunsAndJsonSaysAll) {
   ASSERT_TRUE(parsed) << json.out;
   EXPECT_EQ((*parsed)["rules"].int_or(0), 2);
   EXPECT_EQ((*parsed)["explained"].elements().at(1)["runs"].string_or(""), "on_interval");
+  EXPECT_EQ((*parsed)["explained"].elements().at(1)["expr"].string_or(""), "sum(up)");
 }
 
 }  // namespace

@@ -26,8 +26,10 @@ std::optional<double> constant_of(const Expr& wrapped) {
   return value ? std::optional(-*value) : std::nullopt;
 }
 
+/// `anchored` and `smoothed` look beyond their window: theirs is another meaning of the same functions.
 bool is_plain(const Expr& selector) {
-  return selector.offset == Duration{0} && selector.at_kind == Expr::At::none && !selector.range_expr && !selector.offset_expr;
+  return selector.extend == Expr::Extend::none && selector.offset == Duration{0} && selector.at_kind == Expr::At::none &&
+         !selector.range_expr && !selector.offset_expr;
 }
 
 std::optional<Reading> reading_of(std::string_view function) {

@@ -11,6 +11,10 @@ std::optional<Instant> windows_run_out(const CompiledRule& rule, const series::S
   const Duration lookback = promql::EvalOptions{}.lookback;
   for (const promql::Expr* selector : rule.selectors) {
     if (selector->at_kind != promql::Expr::At::none) continue;
+    if (selector->extend != promql::Expr::Extend::none) {  // Its values move with time between samples, too.
+      next = earlier(next, now + rule.group->interval);
+      continue;
+    }
     const Instant reference = now - selector->offset;
     const bool ranged = selector->kind == promql::Expr::Kind::range_selector;
     const Duration reach = ranged ? selector->range : lookback;

@@ -149,6 +149,10 @@ TEST(Compiled, LeavesToTheGeneralEvaluatorWhatIsNotProvablyOfAShape) {
            "absent(m) > 0",
            "topk(1, m) > 1",
            "m > time()",
+           "m smoothed > 1",
+           "rate(m[5m] anchored) > 1",
+           "increase(m[5m] smoothed) > 1",
+           "sum(rate(m[5m] anchored)) / sum(rate(m[5m])) > 1",
        }) {
     EXPECT_FALSE(both.add(text)) << text;
   }

@@ -81,6 +81,15 @@ TEST_F(TouchTest, AWindowThatEmptiesBreachesAlthoughNothingCame) {
       << "at t0 + 20 s one is left; when it leaves too there is no series, and nothing to breach";
 }
 
+TEST_F(TouchTest, ASmoothedWindowIsAskedAgainEachIntervalAsItsEndsMoveBetweenSamples) {
+  judge_.set_rules(read("groups: [{name: g, interval: 5s, rules: [{alert: A, expr: 'increase(x[20s] smoothed) > 5'}]}]"), t0);
+  watch(kShop, {"x"}, 1h);
+  push(t0, {sample("x", 0)});
+  EXPECT_THAT(told(push(t0 + 10s, {sample("x", 10)})), ElementsAre("A firing", "A breached"));
+  EXPECT_THAT(run_until(t0 + 40s), ElementsAre("25000: A inactive", "25000: A ok"))
+      << "five of the ten are left; no sample has left at 25 s";
+}
+
 TEST_F(TouchTest, ABatchOfManyServicesTouchesEachOnesOwnRules) {
   judge_.set_rules(alert("x > 5"), t0);
   watch(kShop, {"x"}, 1h);

@@ -83,7 +83,7 @@ Operand Evaluator::selector(const Expr& e, bool timestamps) {
   out.vector.reserve(found.size());
   for (const series::Selected& s : found) {
     const series::Point& p = s.points.back();
-    out.vector.push_back({*s.labels, timestamps ? p.at.seconds() : p.value});
+    out.vector.push_back({*s.labels, timestamps ? static_cast<double>(p.at.millis()) / 1000 : p.value});
   }
   judge(e, out);
   return out;

@@ -18,18 +18,28 @@ using T = ValueType;
 
 constexpr double kPi = 3.14159265358979323846;
 
+/// In Prometheus's resolution and rounding: `Instant::seconds` divides nanoseconds, which no double holds exactly.
+double unix_seconds(Instant t) { return static_cast<double>(t.millis()) / 1000; }
+
 void drop_names(Operand& o) {
   for (Element& element : o.vector) element.drop_name = true;
+}
+
+/// As Go's math.Min and math.Max: the infinity that nothing can pass wins over NaN, NaN over everything else.
+double smaller(double a, double b) {
+  if (a == -HUGE_VAL || b == -HUGE_VAL) return -HUGE_VAL;
+  return std::isnan(a) || std::isnan(b) ? std::nan("") : std::min(a, b);
+}
+double larger(double a, double b) {
+  if (a == HUGE_VAL || b == HUGE_VAL) return HUGE_VAL;
+  return std::isnan(a) || std::isnan(b) ? std::nan("") : std::max(a, b);
 }
 
 Operand clamped(std::vector<Operand>& args, double low, double high) {
   Operand out;
   if (high < low) return out;
   out.vector = std::move(args[0].vector);
-  // NaN on any side gives NaN, as in Prometheus.
-  for (Element& element : out.vector)
-    element.value =
-        std::isnan(low) || std::isnan(high) || std::isnan(element.value) ? std::nan("") : std::max(low, std::min(high, element.value));
+  for (Element& element : out.vector) element.value = larger(low, smaller(high, element.value));
   drop_names(out);
   return out;
 }
@@ -57,14 +67,14 @@ Operand vector(Evaluator&, const Expr&, std::vector<Operand>& args) {
   return out;
 }
 
-Operand time(Evaluator& evaluator, const Expr&, std::vector<Operand>&) { return Operand::of_scalar(evaluator.now().seconds()); }
+Operand time(Evaluator& evaluator, const Expr&, std::vector<Operand>&) { return Operand::of_scalar(unix_seconds(evaluator.now())); }
 Operand pi(Evaluator&, const Expr&, std::vector<Operand>&) { return Operand::of_scalar(kPi); }
 
 /// Of anything but a selector: the instant at which the value was computed.
 Operand timestamp(Evaluator& evaluator, const Expr&, std::vector<Operand>& args) {
   Operand out;
   out.vector = std::move(args[0].vector);
-  for (Element& element : out.vector) element.value = evaluator.now().seconds();
+  for (Element& element : out.vector) element.value = unix_seconds(evaluator.now());
   drop_names(out);
   return out;
 }
@@ -123,7 +133,7 @@ template <double (*Part)(const Calendar&)>
 Operand calendar(Evaluator& evaluator, const Expr&, std::vector<Operand>& args) {
   Operand out;
   if (args.empty()) {
-    out.vector.push_back({{}, evaluator.now().seconds()});
+    out.vector.push_back({{}, unix_seconds(evaluator.now())});
   } else {
     out.vector = std::move(args[0].vector);
   }

@@ -204,9 +204,9 @@ Result<std::vector<std::vector<series::Matcher>>> parse_matches(const std::vecto
     auto expr = parse_expression(text, "match[]");
     if (!expr) return expr.error();
     const promql::Expr& e = **expr;
-    if (e.kind != promql::Expr::Kind::selector || e.offset != Duration{} || e.at_kind != promql::Expr::At::none)
+    if (e.kind != promql::Expr::Kind::selector || e.offset() != Duration{} || e.at_kind != promql::Expr::At::none)
       return bad_parameter("match[]", "1:1: parse error: " + quoted(text) + " is no plain selector of series");
-    out.push_back(e.matchers);
+    out.emplace_back(e.matchers.begin(), e.matchers.end());
   }
   return out;
 }

@@ -197,10 +197,10 @@ asio::awaitable<Result<>> PrometheusApi::run_steps(Query* query, promql::ExprPtr
 /// The samples that a range selector or a subquery at the top of an instant query stands for.
 asio::awaitable<Result<>> PrometheusApi::samples_of(Query* query, Table* into) {
   const Expr& e = unwrapped(*query->expr);
-  const Instant to = moved(e.at_kind == Expr::At::timestamp ? e.at : query->end, -e.offset);
+  const Instant to = moved(e.at_kind == Expr::At::timestamp ? e.at() : query->end, -e.offset());
   const Instant from = moved(to, -e.range);
   if (e.kind == Expr::Kind::subquery) {
-    const std::int64_t step = (e.step == Duration{} ? kSubqueryStep : e.step).count();
+    const std::int64_t step = (e.step() == Duration{} ? kSubqueryStep : e.step()).count();
     if (static_cast<std::uint64_t>(e.range.count() / step) > limits_.steps_max)
       co_return Error(Errc::too_large, "the subquery has more than " + std::to_string(limits_.steps_max) + " steps");
     std::int64_t first = from.ns() / step * step;

@@ -25,7 +25,8 @@ std::string seconds_text(Instant t) {
 promql::Expr plain(const promql::Expr& selector) {
   promql::Expr out = selector;
   out.kind = promql::Expr::Kind::selector;
-  out.range = out.offset = Duration{0};
+  out.range = Duration{0};
+  out.rest.reset();
   out.at_kind = promql::Expr::At::none;
   return out;
 }

@@ -1,5 +1,6 @@
 // Aggregations: elements into groups, groups into values.
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <unordered_map>
@@ -24,7 +25,7 @@ Labels group_labels(const Labels& labels, const Expr& e, std::string_view also =
   std::vector<Labels::Pair> pairs;
   if (!e.by && !e.without && also.empty()) return {};
   for (const Labels::Pair& pair : labels.pairs()) {
-    const bool listed = std::find(e.grouping.begin(), e.grouping.end(), pair.first) != e.grouping.end();
+    const bool listed = std::find(e.grouping().begin(), e.grouping().end(), pair.first) != e.grouping().end();
     if (e.without ? !listed && pair.first != kNameLabel : listed || (!also.empty() && pair.first == also)) pairs.push_back(pair);
   }
   return Labels(std::move(pairs));
@@ -44,7 +45,7 @@ std::vector<Group> grouped(const Expr& e, const std::vector<Element>& elements) 
 }
 
 double value_of(const Expr& e, const Group& g, double parameter) {
-  const std::string& f = e.function;
+  const std::string_view f = e.function;
   const std::size_t n = g.members.size();
   const auto at = [&g](std::size_t i) { return g.members[i]->value; };
   if (f == "sum") return sum_of(n, at);
@@ -102,11 +103,15 @@ void count_values(Evaluator& evaluator, const Expr& e, const std::string& label,
 
 }  // namespace
 
+std::span<const std::string_view> aggregations() {
+  static constexpr std::array<std::string_view, 12> kKnown{"sum",    "avg",    "count", "min",     "max",      "group",
+                                                           "stddev", "stdvar", "topk",  "bottomk", "quantile", "count_values"};
+  return kKnown;
+}
+
 bool is_aggregation(std::string_view name) {
-  for (const char* known :
-       {"sum", "avg", "count", "min", "max", "group", "stddev", "stdvar", "topk", "bottomk", "quantile", "count_values"})
-    if (name == known) return true;
-  return false;
+  const auto known = aggregations();
+  return std::find(known.begin(), known.end(), name) != known.end();
 }
 
 std::optional<ValueType> aggregation_parameter(std::string_view name) {

@@ -64,7 +64,7 @@ Labels signature(const Labels& labels, const VectorMatching& m) {
 
 /// The labels of a match: the many side's, cut to the matching labels if one-to-one, with the included ones of the one side.
 Labels result_labels(const Labels& many, const Labels& one, const Expr& e) {
-  const VectorMatching& m = e.matching;
+  const VectorMatching& m = e.matching();
   std::vector<Labels::Pair> pairs;
   for (const Labels::Pair& pair : many.pairs()) {
     if (m.card == Card::one_to_one && lists(m.labels, pair.first) != m.on) continue;
@@ -87,25 +87,25 @@ std::string listed(const Labels& labels) {
 void fail_on_duplicate(Evaluator& evaluator, const Expr& e, const Labels& group, const Labels& a, const Labels& b) {
   const bool a_first = a < b;
   evaluator.fail(e, "found duplicate series for the match group " + listed(group) + " on the " +
-                        (e.matching.card == Card::one_to_many ? "left" : "right") + " hand-side of the operation: [" +
+                        (e.matching().card == Card::one_to_many ? "left" : "right") + " hand-side of the operation: [" +
                         listed(a_first ? a : b) + ", " + listed(a_first ? b : a) +
                         "];many-to-many matching not allowed: matching labels must be unique on one side");
 }
 
 void match_vectors(Evaluator& evaluator, const Expr& e, const Operand& left, const Operand& right, Operand& out) {
-  const Card card = e.matching.card;
+  const Card card = e.matching().card;
   const std::vector<Element>& many = card == Card::one_to_many ? right.vector : left.vector;
   const std::vector<Element>& one = card == Card::one_to_many ? left.vector : right.vector;
   if (many.empty() || one.empty()) return;
 
   std::unordered_map<Labels, const Element*, LabelsHash> ones;
   for (const Element& element : one) {
-    const auto [at, is_new] = ones.try_emplace(signature(element.labels, e.matching), &element);
+    const auto [at, is_new] = ones.try_emplace(signature(element.labels, e.matching()), &element);
     if (!is_new) return fail_on_duplicate(evaluator, e, at->first, at->second->labels, element.labels);
   }
   std::unordered_set<Labels, LabelsHash> taken;  // One-to-one: signatures; else the labels of the results.
   for (const Element& element : many) {
-    Labels group = signature(element.labels, e.matching);
+    Labels group = signature(element.labels, e.matching());
     const auto match = ones.find(group);
     if (match == ones.end()) continue;
     const Element& other = *match->second;
@@ -147,9 +147,9 @@ std::unordered_set<Labels, LabelsHash> signatures(const Operand& o, const Vector
 
 /// The elements of `left` that have (`wanted`), or have not, a partner in `right`.
 void filter_by(const Expr& e, Operand& left, const Operand& right, bool wanted, Operand& out) {
-  const auto partners = signatures(right, e.matching);
+  const auto partners = signatures(right, e.matching());
   for (Element& element : left.vector)
-    if (partners.contains(signature(element.labels, e.matching)) == wanted) out.vector.push_back(std::move(element));
+    if (partners.contains(signature(element.labels, e.matching())) == wanted) out.vector.push_back(std::move(element));
 }
 
 // Three-valued: `and` is known to be empty as soon as one side is; `or` lacks what a blind side may have; what a blind right
@@ -167,10 +167,10 @@ Operand set_operation(const Expr& e, Operand left, Operand right) {
       }
       break;
     default: {
-      const auto known = signatures(left, e.matching);
+      const auto known = signatures(left, e.matching());
       out.vector = std::move(left.vector);
       for (Element& element : right.vector)
-        if (!known.contains(signature(element.labels, e.matching))) out.vector.push_back(std::move(element));
+        if (!known.contains(signature(element.labels, e.matching()))) out.vector.push_back(std::move(element));
       break;
     }
   }

@@ -212,7 +212,7 @@ Operand Evaluator::eval(const Expr& e) {
     case Kind::string: {
       Operand out;
       out.type = ValueType::string;
-      out.string = e.string;
+      out.string = e.string();
       return out;
     }
     case Kind::selector: return selector(e, false);

@@ -53,11 +53,11 @@ Instant Evaluator::reference(const Expr& e) {
   Instant t = now_;
   switch (e.at_kind) {
     case Expr::At::none: break;
-    case Expr::At::timestamp: t = e.at; break;
+    case Expr::At::timestamp: t = e.at(); break;
     case Expr::At::start: t = options_.start.value_or(options_.at); break;
     case Expr::At::end: t = options_.end.value_or(options_.at); break;
   }
-  return shifted(t, -length(e, e.offset_expr, e.offset, true));
+  return shifted(t, -length(e, e.offset_expr(), e.offset(), true));
 }
 
 void Evaluator::judge(const Expr& e, Operand& out) {
@@ -118,7 +118,7 @@ Operand Evaluator::range_selector(const Expr& e) {
   Operand out;
   out.type = ValueType::matrix;
   out.to = reference(e);
-  out.from = shifted(out.to, -length(e, e.range_expr, e.range, false));
+  out.from = shifted(out.to, -length(e, e.range_expr(), e.range, false));
   out.extend = e.extend;
   if (failed()) return out;
   const Instant first = e.extend == Expr::Extend::none ? out.from : shifted(out.from, -options_.lookback);
@@ -142,8 +142,8 @@ Operand Evaluator::subquery(const Expr& e) {
   Operand out;
   out.type = ValueType::matrix;
   out.to = reference(e);
-  out.from = shifted(out.to, -length(e, e.range_expr, e.range, false));
-  const Duration given = length(e, e.step_expr, e.step, false);
+  out.from = shifted(out.to, -length(e, e.range_expr(), e.range, false));
+  const Duration given = length(e, e.step_expr(), e.step(), false);
   const std::int64_t step = (given <= Duration{0} ? kDefaultStep : given).count();
   std::int64_t t = out.from.ns() / step * step;
   if (t > out.from.ns()) t -= step;  // Division rounds towards zero; the grid goes on below it.

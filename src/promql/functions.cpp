@@ -245,12 +245,31 @@ std::vector<Function> make_table() {
   return t;
 }
 
+const std::vector<Function>& functions() {
+  static const std::vector<Function> table = make_table();
+  return table;
+}
+
 }  // namespace
 
 const Function* find_function(std::string_view name) {
-  static const std::vector<Function> table = make_table();
+  const std::vector<Function>& table = functions();
   const auto at = std::lower_bound(table.begin(), table.end(), name, [](const Function& f, std::string_view n) { return f.name < n; });
   return at != table.end() && at->name == name ? &*at : nullptr;
+}
+
+FunctionName FunctionName::of(std::string_view name) {
+  const auto known = aggregations();
+  if (const auto at = std::find(known.begin(), known.end(), name); at != known.end())
+    return {static_cast<std::uint16_t>(1 + (at - known.begin()))};
+  const Function* f = find_function(name);
+  return {static_cast<std::uint16_t>(f == nullptr ? 0 : 1 + known.size() + static_cast<std::size_t>(f - functions().data()))};
+}
+
+FunctionName::operator std::string_view() const {
+  if (place == 0) return {};
+  const auto known = aggregations();
+  return place <= known.size() ? known[place - 1U] : functions()[place - 1U - known.size()].name;
 }
 
 }  // namespace rollbackd::promql

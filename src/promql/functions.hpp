@@ -38,6 +38,8 @@ struct Function {
 /// The function called `name` (case matters, as in Prometheus), or nullptr.
 const Function* find_function(std::string_view name);
 
+/// The aggregations, in lower case.
+std::span<const std::string_view> aggregations();
 /// Whether `name` (lower case) is an aggregation, and whether that takes a parameter, and of which type.
 bool is_aggregation(std::string_view name);
 std::optional<ValueType> aggregation_parameter(std::string_view name);

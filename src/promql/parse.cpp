@@ -93,6 +93,8 @@ Parser::Node Parser::make(Kind kind, ValueType type, std::uint32_t begin) {
 
 Parser::Node Parser::done(Node e) {
   e->end = at_ > 0 ? tokens_[at_ - 1].end : e->begin;
+  e->args.shrink_to_fit();
+  e->matchers.shrink_to_fit();
   for (const ExprPtr& arg : e->args) e->height = std::max(e->height, arg->height + 1);
   if (e->height > kHeightMax) return fail(e->begin, "expression is nested too deeply, the limit is " + std::to_string(kHeightMax));
   return e;
@@ -139,7 +141,7 @@ Parser::Node Parser::binary(Node left, const Operator& op, std::uint32_t op_begi
     e->return_bool = true;
     if (!op.comparison) return fail(op_begin, "bool modifier can only be used on comparison operators");
   }
-  VectorMatching& m = e->matching;
+  VectorMatching m;
   m.card = op.set ? Card::many_to_many : Card::one_to_one;
   bool matching = false;
   if (is_word(peek(), "on") || is_word(peek(), "ignoring")) {
@@ -156,6 +158,7 @@ Parser::Node Parser::binary(Node left, const Operator& op, std::uint32_t op_begi
   if (!right) return nullptr;
   if (!check_operands(*left, *right, op, op_begin, e->return_bool, m)) return nullptr;
   if (left->type != ValueType::vector || right->type != ValueType::vector) m = VectorMatching{};  // `x + on () 1` matches nothing.
+  if (m != VectorMatching{}) e->rest.edit().matching = std::move(m);
   if (left->type == ValueType::vector || right->type == ValueType::vector) e->type = ValueType::vector;
   e->args = {std::move(left), std::move(right)};
   return done(std::move(e));
@@ -213,7 +216,7 @@ Parser::Node Parser::primary() {
     case TokenKind::string: {
       next();
       Node e = make(Kind::string, ValueType::string, t.begin);
-      e->string = t.text;
+      e->rest.edit().string = t.text;
       return done(std::move(e));
     }
     case TokenKind::left_paren: {

@@ -10,14 +10,16 @@ bool Parser::grouping(Expr& e) {
   if (is_word(peek(), "by") || is_word(peek(), "without")) {
     const bool by = is_word(next(), "by");
     (by ? e.by : e.without) = true;
-    return label_list(e.grouping);
+    std::vector<std::string> labels;
+    if (!label_list(labels)) return false;
+    if (!labels.empty()) e.rest.edit().grouping = std::move(labels);
   }
   return true;
 }
 
 Parser::Node Parser::aggregate(const std::string& name) {
   Node e = make(Kind::aggregate, ValueType::vector, next().begin);
-  e->function = name;
+  e->function = FunctionName::of(name);
   if (!grouping(*e)) return nullptr;
   if (!arguments(*e, "aggregation")) return nullptr;
   if (!e->by && !e->without && !grouping(*e)) return nullptr;
@@ -53,7 +55,7 @@ Parser::Node Parser::call() {
   const Function* f = find_function(name.text);
   if (f == nullptr) return fail(name.begin, "unknown function with name \"" + name.text + "\"");
   Node e = make(Kind::call, f->returns, name.begin);
-  e->function = name.text;
+  e->function = FunctionName::of(name.text);
   if (!arguments(*e, "function call")) return nullptr;
 
   const std::size_t named = f->args.size(), got = e->args.size();

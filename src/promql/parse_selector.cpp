@@ -40,12 +40,12 @@ Parser::Node Parser::range(Node e) {
   if (next_is(TokenKind::colon)) {
     Node q = make(Kind::subquery, ValueType::matrix, e->begin);
     q->range = length->value;
-    q->range_expr = std::move(length->expr);
+    if (length->expr) q->rest.edit().range_expr = std::move(length->expr);
     if (peek().kind != TokenKind::right_bracket) {
       auto step = positive_duration("subquery selector");
       if (!step) return nullptr;
-      q->step = step->value;
-      q->step_expr = std::move(step->expr);
+      q->rest.edit().step = step->value;
+      q->rest.edit().step_expr = std::move(step->expr);
     }
     if (!expect(TokenKind::right_bracket, "\"]\"", "subquery selector")) return nullptr;
     if (e->type != ValueType::vector)
@@ -55,12 +55,12 @@ Parser::Node Parser::range(Node e) {
   }
   if (!expect(TokenKind::right_bracket, "\":\" or \"]\"", "subquery or range")) return nullptr;
   if (e->kind != Kind::selector) return fail(bracket, "ranges only allowed for vector selectors");
-  if (e->offset != Duration{0} || e->offset_expr) return fail(bracket, "no offset modifiers allowed before range");
+  if (e->offset() != Duration{0} || e->offset_expr()) return fail(bracket, "no offset modifiers allowed before range");
   if (e->at_kind == Expr::At::timestamp) return fail(bracket, "no @ modifiers allowed before range");
   e->kind = Kind::range_selector;
   e->type = ValueType::matrix;
   e->range = length->value;
-  e->range_expr = std::move(length->expr);
+  if (length->expr) e->rest.edit().range_expr = std::move(length->expr);
   return done(std::move(e));
 }
 
@@ -70,9 +70,9 @@ Parser::Node Parser::offset(Node e) {
   if (!by) return nullptr;
   if (!is_selector(*e))
     return fail(word, "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery");
-  if (e->offset != Duration{0} || e->offset_expr) return fail(word, "offset may not be set multiple times");
-  e->offset = by->value;
-  e->offset_expr = std::move(by->expr);
+  if (e->offset() != Duration{0} || e->offset_expr()) return fail(word, "offset may not be set multiple times");
+  e->rest.edit().offset = by->value;
+  e->rest.edit().offset_expr = std::move(by->expr);
   return done(std::move(e));
 }
 
@@ -106,7 +106,7 @@ Parser::Node Parser::at_modifier(Node e) {
   if (!(t.number < kSecondsMax)) return fail(t.begin, "timestamp out of bounds for @ modifier");
   const auto ms = static_cast<std::int64_t>(std::llround(t.number * 1e3));
   e->at_kind = Expr::At::timestamp;
-  e->at = Instant::from_millis(negative ? -ms : ms);
+  e->rest.edit().at = Instant::from_millis(negative ? -ms : ms);
   return done(std::move(e));
 }
 
@@ -131,7 +131,7 @@ Parser::Node Parser::selector() {
   }
   if (name) {
     e->named = true;
-    e->matchers.insert(e->matchers.begin(), series::Matcher::make(std::string(kNameLabel), series::Matcher::Op::equal, *name).value());
+    e->matchers.push_front(series::Matcher::make(std::string(kNameLabel), series::Matcher::Op::equal, *name).value());
   }
   const bool selects = std::any_of(e->matchers.begin(), e->matchers.end(), [](const series::Matcher& m) { return !m.matches(""); });
   if (!selects) return fail(e->begin, "vector selector must contain at least one non-empty matcher");

@@ -119,11 +119,11 @@ std::string modifiers(const Expr& e) {
   if (e.at_kind == Expr::At::end) out += " @ end()";
   if (e.at_kind == Expr::At::timestamp) {
     std::array<char, 64> buffer{};
-    const auto written =
-        std::to_chars(buffer.data(), buffer.data() + buffer.size(), static_cast<double>(e.at.millis()) / 1e3, std::chars_format::fixed, 3);
+    const auto written = std::to_chars(buffer.data(), buffer.data() + buffer.size(), static_cast<double>(e.at().millis()) / 1e3,
+                                       std::chars_format::fixed, 3);
     out += " @ " + std::string(buffer.data(), written.ptr);
   }
-  if (e.offset_expr || e.offset != Duration{0}) out += " offset " + length_text(e.offset_expr, e.offset);
+  if (e.offset_expr() || e.offset() != Duration{0}) out += " offset " + length_text(e.offset_expr(), e.offset());
   return out;
 }
 
@@ -142,7 +142,7 @@ std::string binary_text(const Expr& e) {
   const bool infinite_base = e.op == BinaryOp::pow && e.args[0]->kind == Kind::number && e.args[0]->number == HUGE_VAL;
   std::string out = (infinite_base ? "Inf" : to_text(*e.args[0])) + " " + text_of(e.op);
   if (e.return_bool) out += " bool";
-  const VectorMatching& m = e.matching;
+  const VectorMatching& m = e.matching();
   const bool grouped = m.card == Card::many_to_one || m.card == Card::one_to_many;
   if (m.on || !m.labels.empty() || grouped) out += (m.on ? " on " : " ignoring ") + list_text(m.labels);
   if (grouped) out += (m.card == Card::many_to_one ? " group_left " : " group_right ") + list_text(m.include);
@@ -198,20 +198,20 @@ std::string to_text(const DurationExpr& d) {
 std::string to_text(const Expr& e) {
   switch (e.kind) {
     case Kind::number: return literal_text(e.number, e.as_duration);
-    case Kind::string: return quoted(e.string);
+    case Kind::string: return quoted(e.string());
     case Kind::selector: return selector_text(e) + modifiers(e);
-    case Kind::range_selector: return selector_text(e) + "[" + length_text(e.range_expr, e.range) + "]" + modifiers(e);
+    case Kind::range_selector: return selector_text(e) + "[" + length_text(e.range_expr(), e.range) + "]" + modifiers(e);
     case Kind::subquery:
-      return to_text(*e.args[0]) + "[" + length_text(e.range_expr, e.range) + ":" +
-             (e.step_expr || e.step != Duration{0} ? length_text(e.step_expr, e.step) : "") + "]" + modifiers(e);
+      return to_text(*e.args[0]) + "[" + length_text(e.range_expr(), e.range) + ":" +
+             (e.step_expr() || e.step() != Duration{0} ? length_text(e.step_expr(), e.step()) : "") + "]" + modifiers(e);
     case Kind::unary_minus: return "-" + to_text(*e.args[0]);
     case Kind::unary_plus: return "+" + to_text(*e.args[0]);
     case Kind::binary: return binary_text(e);
     case Kind::aggregate:
       return e.function +
-             (e.without             ? " without " + list_text(e.grouping) + " "
-              : !e.grouping.empty() ? " by " + list_text(e.grouping) + " "
-                                    : "") +
+             (e.without               ? " without " + list_text(e.grouping()) + " "
+              : !e.grouping().empty() ? " by " + list_text(e.grouping()) + " "
+                                      : "") +
              arguments(e);
     case Kind::call: return e.function + arguments(e);
     case Kind::paren: return "(" + to_text(*e.args[0]) + ")";

@@ -28,8 +28,8 @@ std::optional<double> constant_of(const Expr& wrapped) {
 
 /// `anchored` and `smoothed` look beyond their window: theirs is another meaning of the same functions.
 bool is_plain(const Expr& selector) {
-  return selector.extend == Expr::Extend::none && selector.offset == Duration{0} && selector.at_kind == Expr::At::none &&
-         !selector.range_expr && !selector.offset_expr;
+  return selector.extend == Expr::Extend::none && selector.offset() == Duration{0} && selector.at_kind == Expr::At::none &&
+         !selector.range_expr() && !selector.offset_expr();
 }
 
 std::optional<Reading> reading_of(std::string_view function) {
@@ -65,7 +65,7 @@ class Recogniser {
   std::optional<ShapePart> sum(const Expr& wrapped, std::vector<std::string>& grouping) const {
     const Expr& e = inner(wrapped);
     if (e.kind != Kind::aggregate || e.function != "sum" || e.without || e.args.size() != 1) return std::nullopt;
-    grouping = e.grouping;
+    grouping = e.grouping();
     std::sort(grouping.begin(), grouping.end());
     if (std::binary_search(grouping.begin(), grouping.end(), kNameLabel)) return std::nullopt;
     return part(*e.args[0]);
@@ -82,7 +82,7 @@ class Recogniser {
       return out;
     }
     if (e.kind == Kind::binary) {
-      const promql::VectorMatching& m = e.matching;
+      const promql::VectorMatching& m = e.matching();
       const bool plain = m.card == promql::VectorMatching::Card::one_to_one && !m.on && m.labels.empty() && m.include.empty();
       if (e.op != BinaryOp::div || !plain) return std::nullopt;
       std::vector<std::string> below;

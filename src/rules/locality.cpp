@@ -38,7 +38,7 @@ unsigned bits(const std::vector<std::string>& labels) {
 }
 
 /// The text of a string argument, also in parentheses.
-std::string_view text_of(const Expr& e) { return e.kind == Expr::Kind::paren ? text_of(*e.args.front()) : std::string_view(e.string); }
+std::string_view text_of(const Expr& e) { return e.kind == Expr::Kind::paren ? text_of(*e.args.front()) : std::string_view(e.string()); }
 
 /// The label that this node writes, where it writes one.
 std::string_view label_written(const Expr& e) {
@@ -54,14 +54,14 @@ bool between_vectors(const Expr& e) {
 
 std::string spans_match(const Expr& e) {
   if (!between_vectors(e)) return "";  // A scalar is of no series, or comes from scalar(), which is looked at by itself.
-  const unsigned named = bits(e.matching.labels);
-  if (e.matching.on && named != kBoth) return "on(...) matches without service and environment";
-  if (!e.matching.on && named != 0) return "ignoring(...) leaves service or environment out of the match";
+  const unsigned named = bits(e.matching().labels);
+  if (e.matching().on && named != kBoth) return "on(...) matches without service and environment";
+  if (!e.matching().on && named != 0) return "ignoring(...) leaves service or environment out of the match";
   return "";  // Both sides agree in them, so a label that group_left or group_right brings along changes neither.
 }
 
 std::string spans_call(const Expr& e) {
-  const std::string& f = e.function;
+  const std::string f(e.function);
   if (f == "absent" || f == "absent_over_time" || f == "scalar" || f == "vector") return f + "() looks across services";
   if (std::find(kOneByOne.begin(), kOneByOne.end(), f) == kOneByOne.end()) return f + "() is not known to look at one service alone";
   if (e.args.empty() && e.type == ValueType::vector) return f + "() without an argument belongs to no service";
@@ -73,7 +73,7 @@ std::string spans(const Expr& e) {
   if (bit(label_written(e)) != 0) return e.function + " writes the label " + std::string(label_written(e));
   switch (e.kind) {
     case Expr::Kind::aggregate:
-      if (e.by ? bits(e.grouping) != kBoth : !e.without || bits(e.grouping) != 0)
+      if (e.by ? bits(e.grouping()) != kBoth : !e.without || bits(e.grouping()) != 0)
         return e.function + " does not keep the labels service and environment";
       return "";
     case Expr::Kind::binary: return spans_match(e);
@@ -95,12 +95,12 @@ unsigned carried_by_match(const Expr& e) {
   if (!between_vectors(e)) return left | right;
   if (e.op == BinaryOp::lor) return left | right;
   if (e.op == BinaryOp::land || e.op == BinaryOp::lunless) return left;
-  const unsigned named = bits(e.matching.labels), brought = bits(e.matching.include);
-  switch (e.matching.card) {
+  const unsigned named = bits(e.matching().labels), brought = bits(e.matching().include);
+  switch (e.matching().card) {
     case Card::many_to_one: return left | (brought & right);
     case Card::one_to_many: return right | (brought & left);
     case Card::one_to_one:
-    case Card::many_to_many: return e.matching.on ? left & named : left & ~named;
+    case Card::many_to_many: return e.matching().on ? left & named : left & ~named;
   }
   return kBoth;
 }
@@ -108,7 +108,7 @@ unsigned carried_by_match(const Expr& e) {
 unsigned carried_by_aggregate(const Expr& e) {
   const unsigned below = carried(*e.args.back());
   if (e.function == "topk" || e.function == "bottomk" || e.function == "limitk" || e.function == "limit_ratio") return below;
-  const unsigned kept = e.by ? below & bits(e.grouping) : e.without ? below & ~bits(e.grouping) : 0U;
+  const unsigned kept = e.by ? below & bits(e.grouping()) : e.without ? below & ~bits(e.grouping()) : 0U;
   return kept | bit(label_written(e));
 }
 

@@ -23,7 +23,7 @@ constexpr Duration kForEver = 24h * 36500;
 void find_reaches(const promql::Expr& e, Duration from, CompiledRule& out) {
   using Kind = promql::Expr::Kind;
   if (e.at_kind != promql::Expr::At::none) from = kForEver;
-  from = std::clamp(from + std::clamp(e.offset, -kForEver, kForEver), Duration{0}, kForEver);
+  from = std::clamp(from + std::clamp(e.offset(), -kForEver, kForEver), Duration{0}, kForEver);
   if (e.kind == Kind::subquery || e.kind == Kind::range_selector) from = std::min(from + std::min(e.range, kForEver), kForEver);
   if (e.kind == Kind::selector) from = std::min(from + promql::EvalOptions{}.lookback, kForEver);
   const auto at = std::find(out.selectors.begin(), out.selectors.end(), &e);

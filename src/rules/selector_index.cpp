@@ -2,6 +2,7 @@
 #include "rules/selector_index.hpp"
 
 #include <algorithm>
+#include <span>
 
 #include "rules/rule_set.hpp"
 
@@ -18,7 +19,7 @@ std::string key_of(std::string_view name, std::string_view label, std::string_vi
 }
 
 /// The equality that tells the most series apart. All series of a service share its labels, so those come last.
-const series::Matcher* sharpest(const std::vector<series::Matcher>& matchers) {
+const series::Matcher* sharpest(std::span<const series::Matcher> matchers) {
   const series::Matcher* found = nullptr;
   for (const series::Matcher& m : matchers) {
     if (m.op() != series::Matcher::Op::equal || m.value().empty() || m.label() == kNameLabel) continue;

@@ -63,8 +63,8 @@ promql::ExprPtr with_step(const promql::ExprPtr& expr, Duration step) {
     changed = changed || other != arg;
     arg = std::move(other);
   }
-  if (copy.kind == promql::Expr::Kind::subquery && copy.step == Duration{0}) {
-    copy.step = step;
+  if (copy.kind == promql::Expr::Kind::subquery && copy.step() == Duration{0}) {
+    copy.rest.edit().step = step;
     changed = true;
   }
   return changed ? std::make_shared<const promql::Expr>(std::move(copy)) : expr;

@@ -15,13 +15,13 @@ std::optional<Instant> windows_run_out(const CompiledRule& rule, const series::S
       next = earlier(next, now + rule.group->interval);
       continue;
     }
-    const Instant reference = now - selector->offset;
+    const Instant reference = now - selector->offset();
     const bool ranged = selector->kind == promql::Expr::Kind::range_selector;
     const Duration reach = ranged ? selector->range : lookback;
     const auto found = ranged ? store.select(selector->matchers, reference - reach, reference, scope)
                               : store.select_latest(selector->matchers, reference, reach, scope);
     for (const series::Selected& series : found) {
-      const Instant leaves = series.points.front().at + reach + selector->offset;
+      const Instant leaves = series.points.front().at + reach + selector->offset();
       if (leaves > now) next = earlier(next, leaves);
     }
   }

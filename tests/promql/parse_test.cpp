@@ -59,8 +59,8 @@ TEST(Parse, NumbersAreDecimalHexadecimalAndDurations) {
 }
 
 TEST(Parse, StringsResolveTheirEscapes) {
-  EXPECT_EQ(parsed(R"("a\n\"\x41\u00e9")")->string, "a\n\"A\xc3\xa9");
-  EXPECT_EQ(parsed(R"(`a\n`)")->string, "a\\n");
+  EXPECT_EQ(parsed(R"("a\n\"\x41\u00e9")")->string(), "a\n\"A\xc3\xa9");
+  EXPECT_EQ(parsed(R"(`a\n`)")->string(), "a\\n");
 }
 
 TEST(Parse, ASelectorHasItsNameAmongItsMatchers) {
@@ -84,9 +84,9 @@ TEST(Parse, OffsetsAndAtModifiersComeInAnyOrder) {
   const Expr& range = *e->args[0];
 
   EXPECT_EQ(range.range, 5min);
-  EXPECT_EQ(range.offset, -1min);
+  EXPECT_EQ(range.offset(), -1min);
   EXPECT_EQ(range.at_kind, Expr::At::timestamp);
-  EXPECT_EQ(range.at, Instant::from_millis(1500));
+  EXPECT_EQ(range.at(), Instant::from_millis(1500));
   EXPECT_EQ(parsed("x offset 5m @ end()")->at_kind, Expr::At::end);
 }
 
@@ -95,26 +95,26 @@ TEST(Parse, ASubqueryHasARangeAndMayHaveAStep) {
 
   EXPECT_EQ(e->args[0]->kind, Kind::subquery);
   EXPECT_EQ(e->args[0]->range, 10min);
-  EXPECT_EQ(e->args[0]->step, 30s);
-  EXPECT_EQ(e->args[0]->offset, 1min);
-  EXPECT_EQ(parsed("max_over_time(x[10m:])")->args[0]->step, Duration{0});
+  EXPECT_EQ(e->args[0]->step(), 30s);
+  EXPECT_EQ(e->args[0]->offset(), 1min);
+  EXPECT_EQ(parsed("max_over_time(x[10m:])")->args[0]->step(), Duration{0});
 }
 
 TEST(Parse, VectorMatchingIsReadWhole) {
   const ExprPtr e = parsed("a > bool on (x, y) group_left (z) b");
 
   EXPECT_TRUE(e->return_bool);
-  EXPECT_TRUE(e->matching.on);
-  EXPECT_THAT(e->matching.labels, ElementsAre("x", "y"));
-  EXPECT_THAT(e->matching.include, ElementsAre("z"));
-  EXPECT_EQ(e->matching.card, VectorMatching::Card::many_to_one);
-  EXPECT_EQ(parsed("a and b")->matching.card, VectorMatching::Card::many_to_many);
+  EXPECT_TRUE(e->matching().on);
+  EXPECT_THAT(e->matching().labels, ElementsAre("x", "y"));
+  EXPECT_THAT(e->matching().include, ElementsAre("z"));
+  EXPECT_EQ(e->matching().card, VectorMatching::Card::many_to_one);
+  EXPECT_EQ(parsed("a and b")->matching().card, VectorMatching::Card::many_to_many);
 }
 
 TEST(Parse, GroupingMayStandBeforeOrAfterTheOperand) {
   for (const char* text : {"sum by (a, b) (x)", "sum(x) by (a, b)", "SUM BY (a, b,) (x)"}) {
     EXPECT_TRUE(parsed(text)->by) << text;
-    EXPECT_THAT(parsed(text)->grouping, ElementsAre("a", "b")) << text;
+    EXPECT_THAT(parsed(text)->grouping(), ElementsAre("a", "b")) << text;
   }
   EXPECT_EQ(parsed("topk(3, x)")->args.size(), 2U);
 }
@@ -317,10 +317,10 @@ TEST(Durations, AreCalculatedWhereNoQueryDecides) {
   EXPECT_EQ(parsed("x[10m - 2m - 1m]")->range, 7min);
   EXPECT_EQ(parsed("x[1h % 25m]")->range, 10min);
   EXPECT_EQ(parsed("x[min_of(5m, 1h) + max_of(1, 2)]")->range, 302s);
-  EXPECT_EQ(parsed("x offset -(1m * 2)")->offset, -2min);
-  EXPECT_EQ(parsed("x offset -1m")->offset, -1min);
-  EXPECT_EQ(parsed("x[1h:1m * 2]")->step, 2min);
-  EXPECT_EQ(parsed("x offset step()")->offset, Duration{0}) << "an instant query has no step";
+  EXPECT_EQ(parsed("x offset -(1m * 2)")->offset(), -2min);
+  EXPECT_EQ(parsed("x offset -1m")->offset(), -1min);
+  EXPECT_EQ(parsed("x[1h:1m * 2]")->step(), 2min);
+  EXPECT_EQ(parsed("x offset step()")->offset(), Duration{0}) << "an instant query has no step";
   EXPECT_EQ(parsed("x offset 1m + 1m")->kind, Kind::binary) << "without parentheses only the first duration is the offset's";
   EXPECT_EQ(parsed("x offset -2 ^ 2")->kind, Kind::binary);
   EXPECT_EQ(parsed("5m + 1")->args[0]->number, 300);

@@ -219,6 +219,8 @@ asio::awaitable<ServerResponse> Api::read(ServerRequest request) {
   if (path == "/metrics") {
     metrics::Standing standing = standing_of(engine_);
     standing.alerts_received = received_;
+    const QueryCounters& asked = queries();
+    standing.queries = {asked.instant, asked.range, asked.failed, asked.limited, asked.refused, asked.abandoned};
     ServerResponse response = text(exporter_.text(standing));
     response.content_type = "text/plain; version=0.0.4; charset=utf-8";
     co_return response;

@@ -165,7 +165,8 @@ Result<std::optional<Instant>> Params::time(std::string_view name) const {
   }
   if (text.find('T') != text.npos)
     if (const auto when = parse_when(text, Instant{}); when && when->seconds() < kFarthestSeconds) return std::optional(*when);
-  return bad_parameter(name, "cannot parse " + quoted(text) + " to a valid timestamp");
+  const std::string what = "cannot parse " + quoted(text) + " to a valid timestamp";
+  return bad_parameter(name, name == "time" ? "Invalid time value for 'time': " + what : what);  // Its two ways of reading a time.
 }
 
 Result<std::optional<Duration>> Params::duration(std::string_view name) const {

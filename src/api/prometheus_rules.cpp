@@ -59,6 +59,7 @@ void append_alerts(std::string& out, const std::vector<rules::ActiveAlert>& aler
 
 Labels labels_of(const rules::RuleReport& report) {
   Labels out = report.group->labels;
+  for (const std::string& name : report.rule->labels_removed) out.remove(name);
   for (const auto& [name, value] : report.rule->labels.pairs()) out.set(name, value);
   return out;
 }

@@ -234,6 +234,13 @@ std::string Exporter::text(const Standing& standing) const {
       number(standing.judge.limits_hit));
   one("rollbackd_rule_work_total", "Samples touched and elements made by rule evaluations.", MetricType::Counter,
       number(standing.judge.work));
+  Family queries("rollbackd_queries_total", "Expressions asked over the API, by kind.", MetricType::Counter);
+  queries.add({{"kind", "instant"}}, number(standing.queries.instant)).add({{"kind", "range"}}, number(standing.queries.range));
+  std::move(queries).into(all);
+  Family unanswered("rollbackd_query_failures_total", "Expressions asked over the API that got no value, by reason.", MetricType::Counter);
+  unanswered.add({{"reason", "error"}}, number(standing.queries.failed)).add({{"reason", "limit"}}, number(standing.queries.limited));
+  unanswered.add({{"reason", "busy"}}, number(standing.queries.refused)).add({{"reason", "gone"}}, number(standing.queries.abandoned));
+  std::move(unanswered).into(all);
   Family alerts("rollbackd_alerts", "Alerts that stand, by state.", MetricType::Gauge);
   alerts.add({{"state", "pending"}}, number(standing.alerts_pending)).add({{"state", "firing"}}, number(standing.alerts_firing));
   std::move(alerts).into(all);
@@ -241,6 +248,8 @@ std::string Exporter::text(const Standing& standing) const {
   one("rollbackd_samples_total", "Samples committed.", MetricType::Counter, number(standing.store.samples));
   one("rollbackd_series", "Series held in memory.", MetricType::Gauge, number(standing.series));
   one("rollbackd_series_dropped_total", "Series over the store's bound.", MetricType::Counter, number(standing.store.series_dropped));
+  one("rollbackd_samples_dropped_total", "Samples that went before their time because their series was full.", MetricType::Counter,
+      number(standing.store.points_dropped));
   one("rollbackd_samples_out_of_order_total", "Samples not newer than their series' last one.", MetricType::Counter,
       number(standing.store.out_of_order));
   Family notifications("rollbackd_notifications_total", "Notifications, by what became of them.", MetricType::Counter);

@@ -44,6 +44,12 @@ struct Standing {
   };
   std::vector<Service> services;
   rules::JudgeCounters judge;
+  /// Expressions asked over the API.
+  struct Queries {
+    std::uint64_t instant = 0, range = 0;                               ///< begun
+    std::uint64_t failed = 0, limited = 0, refused = 0, abandoned = 0;  ///< how those ended that did not answer
+  };
+  Queries queries;
   std::size_t alerts_pending = 0, alerts_firing = 0;
   series::Counters store;
   std::size_t series = 0;

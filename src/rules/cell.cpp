@@ -81,6 +81,7 @@ std::string expanded(const CompiledRule& rule, const std::string& text, const La
   if (text.find("{{") == std::string::npos) return text;
   std::uint64_t work = kTemplateWorkMax;
   TemplateContext context{labels, value};
+  context.name = rule.rule->name;
   context.now = making.now;
   context.query = [&](std::string_view expr, Instant at) { return making.templates.query(expr, at, rule.group->only, work); };
   return expand_template(text, context);
@@ -91,7 +92,8 @@ std::string expanded(const CompiledRule& rule, const std::string& text, const La
 Labels labels_made_by(const CompiledRule& rule, const promql::Element& element, const Making& making) {
   Labels out = element.labels;
   out.remove(kNameLabel);
-  for (const auto& [name, value] : rule.labels.pairs()) {
+  for (const std::string& name : rule.rule->labels_removed) out.remove(name);
+  for (const auto& [name, value] : rule.labels().pairs()) {
     out.set(name, rule.rule->alerting ? expanded(rule, value, element.labels, element.value, making) : value);
   }
   if (rule.group->only) {

@@ -75,8 +75,10 @@ class Recogniser {
     const Expr& e = inner(wrapped);
     Shape out;
     if (e.kind == Kind::aggregate) {
-      const auto only = sum(e, out.grouping);
+      std::vector<std::string> grouping;
+      const auto only = sum(e, grouping);
       if (!only) return std::nullopt;
+      keep(std::move(grouping), out);
       out.parts[0] = *only;
       out.summed = true;
       return out;
@@ -85,9 +87,10 @@ class Recogniser {
       const promql::VectorMatching& m = e.matching();
       const bool plain = m.card == promql::VectorMatching::Card::one_to_one && !m.on && m.labels.empty() && m.include.empty();
       if (e.op != BinaryOp::div || !plain) return std::nullopt;
-      std::vector<std::string> below;
-      const auto left = sum(*e.args[0], out.grouping), right = sum(*e.args[1], below);
-      if (!left || !right || below != out.grouping) return std::nullopt;
+      std::vector<std::string> grouping, below;
+      const auto left = sum(*e.args[0], grouping), right = sum(*e.args[1], below);
+      if (!left || !right || below != grouping) return std::nullopt;
+      keep(std::move(grouping), out);
       out.parts = {*left, *right};
       out.part_count = 2;
       out.summed = true;
@@ -101,6 +104,10 @@ class Recogniser {
   }
 
  private:
+  static void keep(std::vector<std::string> grouping, Shape& out) {
+    out.grouping.reserve(grouping.size());
+    for (std::string& label : grouping) out.grouping.push_back(std::move(label));
+  }
   std::uint32_t place(const Expr& selector) const {
     return static_cast<std::uint32_t>(std::find(selectors_.begin(), selectors_.end(), &selector) - selectors_.begin());
   }

@@ -25,6 +25,7 @@ struct ShapePart {
 /// `selector op c`, `f(selector[w]) op c`, `sum by (...) (either) op c`, and the ratio of two such sums; `c op ...` as well.
 struct Shape {
   std::array<ShapePart, 2> parts;
+  double constant = 0;
   std::uint8_t part_count = 1;  ///< two: the ratio
   bool summed = false;
   bool constant_left = false, return_bool = false;
@@ -32,8 +33,7 @@ struct Shape {
   /// False where a sample that leaves its window can only end a breach; else the rule must be asked again as time goes by.
   bool breaches_by_time = false;
   promql::BinaryOp op = promql::BinaryOp::gt;
-  double constant = 0;
-  std::vector<std::string> grouping;  ///< of `by`; empty also without it
+  Packed<std::string> grouping;  ///< of `by`; empty also without it
 
   std::span<const ShapePart> all_parts() const { return {parts.data(), part_count}; }
 };

@@ -19,7 +19,7 @@ const series::Matcher* equal_to(std::span<const series::Matcher> matchers, std::
 bool may_make(const CompiledRule& rule, std::span<const series::Matcher> matchers) {
   for (const series::Matcher& m : matchers) {
     if (m.label() == kAlertNameLabel && !m.matches(rule.rule->name)) return false;
-    const std::string_view own = rule.labels.get(m.label());
+    const std::string_view own = rule.labels().get(m.label());
     if (!own.empty() && own.find("{{") == std::string_view::npos && !m.matches(own)) return false;
   }
   return true;
@@ -32,8 +32,10 @@ Dependencies::Dependencies(const RuleSet& rules) : rules_(&rules) {
   for (RuleId id = 0; id < count; ++id) {
     if (!rules[id].rule->alerting) continue;
     alerting_.push_back(id);
-    alerting_by_name_[rules[id].rule->name].push_back(id);
   }
+  alerting_.shrink_to_fit();
+  by_name_ = alerting_;
+  std::stable_sort(by_name_.begin(), by_name_.end(), [this](RuleId a, RuleId b) { return name_of(a) < name_of(b); });
   readers_.resize(count);
   reads_timed_.resize(count);
   const bool timed_rules = std::any_of(rules.rules().begin(), rules.rules().end(), [](const CompiledRule& r) { return r.timed; });
@@ -67,21 +69,16 @@ std::vector<RuleId> Dependencies::makers(std::span<const series::Matcher> matche
   if (rules_ == nullptr || metric.empty()) return {};
   std::vector<RuleId> out;
   if (is_alerts(metric)) {
-    const std::vector<RuleId>* candidates = &alerting_;
-    if (const series::Matcher* name = equal_to(matchers, kAlertNameLabel)) {
-      const auto at = alerting_by_name_.find(name->value());
-      candidates = at == alerting_by_name_.end() ? nullptr : &at->second;
-    }
-    if (candidates != nullptr)
-      for (const RuleId id : *candidates)
-        if (may_make((*rules_)[id], matchers)) out.push_back(id);
+    const series::Matcher* name = equal_to(matchers, kAlertNameLabel);
+    for (const RuleId id : name != nullptr ? alerting(name->value()) : std::span<const RuleId>(alerting_))
+      if (may_make((*rules_)[id], matchers)) out.push_back(id);
   }
   if (const std::vector<RuleId>* recorders = rules_->recorders(metric)) out.insert(out.end(), recorders->begin(), recorders->end());
   return out;
 }
 
 std::vector<RuleId> Dependencies::readers(RuleId id) const {
-  std::vector<RuleId> out = readers_[id];
+  std::vector<RuleId> out(readers_[id].begin(), readers_[id].end());
   if ((*rules_)[id].rule->alerting) out.insert(out.end(), readers_of_any_alert_.begin(), readers_of_any_alert_.end());
   return out;
 }

@@ -2,13 +2,13 @@
 // What such a series says is known only as far as its rule can see.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
-#include <map>
 #include <span>
-#include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/compact.hpp"
 #include "rules/rule_set.hpp"
 
 namespace rollbackd::rules {
@@ -31,8 +31,8 @@ class Dependencies {
   std::vector<RuleId> readers(RuleId id) const;
   /// Alerting rules of this name.
   std::span<const RuleId> alerting(std::string_view name) const {
-    const auto at = alerting_by_name_.find(name);
-    return at == alerting_by_name_.end() ? std::span<const RuleId>() : std::span<const RuleId>(at->second);
+    const auto [from, to] = std::ranges::equal_range(by_name_, name, {}, [this](RuleId id) -> std::string_view { return name_of(id); });
+    return {from, to};
   }
   /// Whether each reads what the other makes, over however many others (a rule that counts all alerts, itself among them): then neither
   /// waits for the other to see.
@@ -43,10 +43,12 @@ class Dependencies {
  private:
   void find_circles(const std::vector<std::vector<std::uint32_t>>& reads);
 
+  std::string_view name_of(RuleId id) const { return (*rules_)[id].rule->name; }
+
   const RuleSet* rules_ = nullptr;
   std::vector<RuleId> alerting_;
-  std::map<std::string, std::vector<RuleId>, std::less<>> alerting_by_name_;
-  std::vector<std::vector<RuleId>> readers_;  ///< by maker
+  std::vector<RuleId> by_name_;          ///< the same, by their names, and in file order where they share one
+  std::vector<Packed<RuleId>> readers_;  ///< by maker
   std::vector<RuleId> readers_of_any_alert_;
   std::vector<std::uint32_t> circle_;
   std::vector<bool> reads_timed_;

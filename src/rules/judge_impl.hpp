@@ -318,8 +318,8 @@ struct Judge::Impl : series::Watcher, TemplateSource {
   void take_back(const CompiledRule& rule, Cell& cell, const ServiceKey& service, const KeptAlert& kept, AlertState state, Instant now);
 
   struct Kept {
-    std::map<std::string, RuleId> ids;  ///< by the rule's key, in the new set
-    const RuleId* find(const std::string& key) const {
+    std::map<RuleKey, RuleId> ids;  ///< by the rule's key, in the new set
+    const RuleId* find(const RuleKey& key) const {
       const auto at = ids.find(key);
       return at == ids.end() ? nullptr : &at->second;
     }

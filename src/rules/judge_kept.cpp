@@ -1,14 +1,11 @@
 // What outlives the daemon: alerts with their clocks, so that a restart in the middle of a `for` neither fires early nor starts over.
 // Time in which nobody looked is taken like time in which a rule was blind: both clocks of an alert stand still.
-#include "base/digest.hpp"
 #include "rules/judge_impl.hpp"
 
 namespace rollbackd::rules {
 namespace {
 
-constexpr std::size_t kDigestChars = 32;
-
-std::string digest_of(const CompiledRule& rule) { return sha256_hex(rule.key).substr(0, kDigestChars); }
+std::string digest_of(const CompiledRule& rule) { return to_text(rule.key); }
 
 AlertState state_of(const KeptAlert& kept, Instant known_until) {
   AlertState out;

@@ -14,7 +14,7 @@ using MadeSeries = std::map<Labels, double>;
 MadeSeries series_of(const CompiledRule& rule, const Cell& cell) {
   MadeSeries out;
   for (const auto& [labels, alert] : cell.alerts) {
-    Labels made = rule.labels;
+    Labels made = rule.labels();
     for (const auto& [name, value] : labels.pairs()) made.set(name, value);
     made.set(kAlertNameLabel, rule.rule->name);
     made.set(kNameLabel, kAlertsForStateMetric);

@@ -1,9 +1,13 @@
 #include "rules/rule_set.hpp"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdio>
 #include <map>
 #include <utility>
 
+#include "base/digest.hpp"
 #include "promql/evaluate.hpp"
 #include "rules/locality.hpp"
 
@@ -19,19 +23,36 @@ bool has_subquery(const promql::Expr& e) {
 
 constexpr Duration kForEver = 24h * 36500;
 
-/// How far back each selector below `e` may look when `e` itself is looked at as far back as `from`.
-void find_reaches(const promql::Expr& e, Duration from, CompiledRule& out) {
+/// How far back each selector below `e`, in promql::selectors's order, may look when `e` itself is looked at as far back as `from`.
+void find_reaches(const promql::Expr& e, Duration from, std::vector<Duration>& out) {
   using Kind = promql::Expr::Kind;
   if (e.at_kind != promql::Expr::At::none) from = kForEver;
   from = std::clamp(from + std::clamp(e.offset(), -kForEver, kForEver), Duration{0}, kForEver);
   if (e.kind == Kind::subquery || e.kind == Kind::range_selector) from = std::min(from + std::min(e.range, kForEver), kForEver);
   if (e.kind == Kind::selector) from = std::min(from + promql::EvalOptions{}.lookback, kForEver);
-  const auto at = std::find(out.selectors.begin(), out.selectors.end(), &e);
-  if (at != out.selectors.end()) out.reaches[static_cast<std::size_t>(at - out.selectors.begin())] = from + 1min;
+  if (e.kind == Kind::selector || e.kind == Kind::range_selector) out.push_back(from + 1min);
   for (const promql::ExprPtr& arg : e.args) find_reaches(*arg, from, out);
 }
 
+RuleKey key_of(const std::string& text) {
+  constexpr std::size_t kDigitsAWord = 16;
+  const std::string digest = sha256_hex(text);
+  RuleKey out{};
+  for (std::size_t n = 0; n < out.size(); ++n) {
+    const char* from = digest.data() + n * kDigitsAWord;
+    std::from_chars(from, from + kDigitsAWord, out[n], 16);
+  }
+  return out;
+}
+
 }  // namespace
+
+std::string to_text(const RuleKey& key) {
+  std::array<char, 33> out{};
+  std::snprintf(out.data(), out.size(), "%016llx%016llx", static_cast<unsigned long long>(key[0]),  // NOLINT(google-runtime-int)
+                static_cast<unsigned long long>(key[1]));                                           // NOLINT(google-runtime-int)
+  return out.data();
+}
 
 std::string_view metric_of(std::span<const series::Matcher> matchers) {
   for (const series::Matcher& m : matchers)
@@ -40,7 +61,10 @@ std::string_view metric_of(std::span<const series::Matcher> matchers) {
 }
 
 RuleSet::RuleSet(Groups groups) : groups_(std::move(groups)) {
-  std::map<std::string, int> seen;
+  std::map<RuleKey, int> seen;
+  std::size_t count = 0;
+  for (const Group& group : groups_) count += group.rules.size();
+  rules_.reserve(count);
   for (std::uint32_t g = 0; g < groups_.size(); ++g) {
     const Group& group = groups_[g];
     for (const Rule& rule : group.rules) {
@@ -51,15 +75,16 @@ RuleSet::RuleSet(Groups groups) : groups_(std::move(groups)) {
       made.group_id = g;
       made.timed = !why_on_interval(group, rule).empty();
       made.subquery = has_subquery(*rule.expr);
-      made.labels = rule.labels;
+      Labels labels = rule.labels;
       for (const auto& [name, value] : group.labels.pairs())
-        if (!made.labels.has(name)) made.labels.set(name, value);
-      made.key = (group.only ? group.only->text() : "") + '\n' + group.name + '\n' + rule.name + '\n' + rule.expr_text + '\n' +
-                 (rule.alerting ? 'a' : 'r') + (made.timed ? 't' : 'l');
-      made.key += '\n' + std::to_string(seen[made.key]++);
-      made.selectors = promql::selectors(*rule.expr);
-      made.reaches.resize(made.selectors.size());
-      find_reaches(*rule.expr, group.query_offset, made);
+        if (!labels.has(name)) labels.set(name, value);
+      if (labels != rule.labels) made.merged = std::make_unique<const Labels>(std::move(labels));
+      const std::string text = (group.only ? group.only->text() : "") + '\n' + group.name + '\n' + rule.name + '\n' + rule.expr_text +
+                               '\n' + (rule.alerting ? 'a' : 'r') + (made.timed ? 't' : 'l');
+      made.key = key_of(text + '\n' + std::to_string(seen[key_of(text)]++));
+      const std::vector<const promql::Expr*> selectors = promql::selectors(*rule.expr);
+      made.selectors.reserve(selectors.size());
+      for (const promql::Expr* selector : selectors) made.selectors.push_back(selector);
       if (auto shape = made.timed ? std::nullopt : shape_of(*rule.expr)) made.shape = std::make_unique<const Shape>(std::move(*shape));
       const auto id = static_cast<RuleId>(rules_.size());
       for (std::uint32_t n = 0; n < made.selectors.size(); ++n) (made.timed ? timed_ : index_).add({id, n}, made.selectors[n]);
@@ -68,6 +93,9 @@ RuleSet::RuleSet(Groups groups) : groups_(std::move(groups)) {
       rules_.push_back(std::move(made));
     }
   }
+  index_.ready();
+  timed_.ready();
+  everywhere_.shrink_to_fit();
   for (std::uint32_t slot = 0; slot < everywhere_.size(); ++slot) rules_[everywhere_[slot]].slot = slot;
   for (const auto& [service, ids] : own_) {
     for (std::size_t n = 0; n < ids.size(); ++n) rules_[ids[n]].slot = static_cast<std::uint32_t>(everywhere_.size() + n);
@@ -76,8 +104,18 @@ RuleSet::RuleSet(Groups groups) : groups_(std::move(groups)) {
 
 Duration RuleSet::reach_of(const Labels& labels) const {
   Duration reach = kReachMin;
-  for (const SelectorIndex* index : {&index_, &timed_})
-    for (const series::Reader& reader : index->readers_of(labels)) reach = std::max(reach, rules_[reader.rule].reaches[reader.selector]);
+  for (const SelectorIndex* index : {&index_, &timed_}) {
+    std::vector<Duration> reaches;
+    std::optional<RuleId> of;
+    for (const series::Reader& reader : index->readers_of(labels)) {  // Those of one rule stand together.
+      if (of != reader.rule) {
+        reaches.clear();
+        find_reaches(*rules_[reader.rule].rule->expr, rules_[reader.rule].group->query_offset, reaches);
+      }
+      of = reader.rule;
+      reach = std::max(reach, reaches[reader.selector]);
+    }
+  }
   return reach;
 }
 

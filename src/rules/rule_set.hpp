@@ -1,6 +1,7 @@
 // The loaded rules, made ready: which series touch which rules, and what every evaluation of one needs.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/compact.hpp"
 #include "rules/compiled_shape.hpp"
 #include "rules/groups.hpp"
 #include "rules/selector_index.hpp"
@@ -21,6 +23,11 @@ using RuleId = std::uint32_t;  ///< place in file order: groups, then rules
 /// Of a series that no rule reads, too: what an ad hoc query's lookback sees, and a minute for who looks a little late.
 inline constexpr Duration kReachMin = 6min;
 
+/// What makes it the same rule after a reload: the first half of a SHA-256 of its service, group, name, text and kind.
+using RuleKey = std::array<std::uint64_t, 2>;
+/// As 32 hexadecimal digits.
+std::string to_text(const RuleKey& key);
+
 /// One rule with what is derived from it.
 struct CompiledRule {
   const Group* group = nullptr;
@@ -29,11 +36,13 @@ struct CompiledRule {
   std::uint32_t slot = 0;  ///< its cell's place among the cells of any service that it concerns; not of a timed one
   bool timed = false;      ///< runs on its group's interval over all services; `why_on_interval` says why
   bool subquery = false;   ///< its windows cannot be read off its selectors alone
-  Labels labels;           ///< the group's and the rule's own, templates unexpanded
-  std::string key;         ///< what makes it the same rule after a reload
-  std::vector<const promql::Expr*> selectors;
-  std::vector<Duration> reaches;       ///< of each selector: how far before an evaluation it may look
-  std::unique_ptr<const Shape> shape;  ///< where it is of a plain shape and runs for one service alone
+  RuleKey key{};
+  Packed<const promql::Expr*> selectors;
+  std::unique_ptr<const Labels> merged;  ///< where they are other than the rule's own
+  std::unique_ptr<const Shape> shape;    ///< where it is of a plain shape and runs for one service alone
+
+  /// The group's and the rule's own, templates unexpanded.
+  const Labels& labels() const { return merged ? *merged : rule->labels; }
 };
 
 /// All rules. Holds the groups; not copyable, because rules point into them.

@@ -9,13 +9,14 @@
 namespace rollbackd::rules {
 namespace {
 
-std::string key_of(std::string_view name, std::string_view label, std::string_view value) {
-  std::string key(name);
-  key += '\0';
-  key += label;
-  key += '\0';
-  key += value;
-  return key;
+/// FNV-1a. That two keys may be one costs nothing but a look: who is found is asked with all its matchers.
+std::uint64_t key_of(std::string_view name, std::string_view label, std::string_view value) {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const std::string_view part : {name, label, value}) {
+    for (const char c : part) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+    hash = (hash ^ 0xff) * 0x100000001b3;
+  }
+  return hash;
 }
 
 /// The equality that tells the most series apart. All series of a service share its labels, so those come last.
@@ -38,16 +39,20 @@ bool matches(const promql::Expr& selector, const Labels& labels) {
 void SelectorIndex::add(series::Reader reader, const promql::Expr* selector) {
   const series::Matcher* m = sharpest(selector->matchers);
   const std::string_view name = metric_of(selector->matchers);
-  uses_[m == nullptr ? key_of(name, "", "") : key_of(name, m->label(), m->value())].push_back({reader, selector});
+  uses_.push_back({m == nullptr ? key_of(name, "", "") : key_of(name, m->label(), m->value()), reader, selector});
+}
+
+void SelectorIndex::ready() {
+  uses_.shrink_to_fit();
+  std::sort(uses_.begin(), uses_.end(), [](const Use& a, const Use& b) { return a.key < b.key; });
 }
 
 std::vector<series::Reader> SelectorIndex::readers_of(const Labels& labels) const {
   std::vector<series::Reader> out;
-  const auto look = [&](const std::string& key) {
-    const auto at = uses_.find(key);
-    if (at == uses_.end()) return;
-    for (const Use& use : at->second)
-      if (matches(*use.selector, labels)) out.push_back(use.reader);
+  const auto look = [&](std::uint64_t key) {
+    auto at = std::lower_bound(uses_.begin(), uses_.end(), key, [](const Use& use, std::uint64_t k) { return use.key < k; });
+    for (; at != uses_.end() && at->key == key; ++at)
+      if (matches(*at->selector, labels)) out.push_back(at->reader);
   };
   for (const std::string_view name : {labels.name(), std::string_view()}) {
     look(key_of(name, "", ""));
@@ -56,6 +61,7 @@ std::vector<series::Reader> SelectorIndex::readers_of(const Labels& labels) cons
     if (name.empty()) break;  // A series without a name: once is enough.
   }
   std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
   out.shrink_to_fit();
   return out;
 }

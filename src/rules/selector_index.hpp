@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "promql/parse.hpp"
@@ -16,15 +14,18 @@ class SelectorIndex {
  public:
   /// @param selector  must outlive the index
   void add(series::Reader reader, const promql::Expr* selector);
+  /// After the last one was added and before anything is asked.
+  void ready();
   /// The readers whose selector matches `labels`, in order of rule and selector.
   std::vector<series::Reader> readers_of(const Labels& labels) const;
 
  private:
   struct Use {
+    std::uint64_t key = 0;  ///< key_of(name, label, value); parts that are not required are empty
     series::Reader reader;
     const promql::Expr* selector = nullptr;
   };
-  std::unordered_map<std::string, std::vector<Use>> uses_;  ///< by key_of(name, label, value); parts that are not required are empty
+  std::vector<Use> uses_;  ///< by key, once ready
 };
 
 }  // namespace rollbackd::rules

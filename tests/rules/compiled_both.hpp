@@ -34,6 +34,7 @@ class Both : public series::Watcher {
     rule->compiled = std::make_unique<Compiled>(*rule->shape, rule->selectors);
     const auto id = static_cast<std::uint32_t>(rules_.size());
     for (std::uint32_t n = 0; n < rule->selectors.size(); ++n) index_.add({id, n}, rule->selectors[n]);
+    index_.ready();
     rules_.push_back(std::move(rule));
     return true;
   }

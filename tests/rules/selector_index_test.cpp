@@ -36,6 +36,7 @@ TEST(SelectorIndex, FindsASelectorHoweverItNamesItsSeries) {
     kept.push_back(promql::parse(texts[n]).value());
     index.add({n, 0}, kept.back().get());
   }
+  index.ready();
 
   EXPECT_THAT(rules_reading(index, Labels{{"__name__", "up"}, {"job", "a"}}), ElementsAre(0, 1, 2, 3, 8));
   EXPECT_THAT(rules_reading(index, Labels{{"__name__", "up"}, {"job", "b"}, {"service", "s"}}), ElementsAre(0, 3, 5, 6, 8));
@@ -50,6 +51,7 @@ TEST(SelectorIndex, NamesEachSelectorOfARuleOnce) {
   SelectorIndex index;
   const auto selectors = promql::selectors(*both);
   for (std::uint32_t n = 0; n < selectors.size(); ++n) index.add({5, n}, selectors[n]);
+  index.ready();
 
   EXPECT_THAT(index.readers_of(Labels{{"__name__", "a"}, {"x", "1"}}), ElementsAre(series::Reader{5, 0}, series::Reader{5, 1}));
   EXPECT_THAT(index.readers_of(Labels{{"__name__", "a"}}), ElementsAre(series::Reader{5, 0}));

@@ -9,6 +9,7 @@ namespace rollbackd::rules::tmpl {
 namespace {
 
 constexpr int kEnd = -1;
+constexpr std::string_view kLeft = "{{", kRight = "}}", kCommentLeft = "/*", kCommentRight = "*/";
 
 constexpr std::array<std::pair<std::string_view, Tok>, 11> kKeywords{{{"block", Tok::block},
                                                                       {"break", Tok::break_},

@@ -126,7 +126,7 @@ Operand Evaluator::range_selector(const Expr& e) {
   out.matrix.reserve(found.size());
   for (const series::Selected& s : found) {
     if (!work(e, s.points.size() + 1)) return out;
-    RangeSeries r{*s.labels, s.points, {}, false};
+    RangeSeries r{*s.labels, s.points.all(), {}, false, s.points.memory()};
     if (std::any_of(s.points.begin(), s.points.end(), is_stale)) {
       r.own = without_stale(s.points);
       if (r.own.empty()) continue;
@@ -159,7 +159,7 @@ Operand Evaluator::subquery(const Expr& e) {
     out.take_blindness(one);
     for (Element& element : one.vector) {
       const auto [at, is_new] = index.try_emplace(element.labels, out.matrix.size());
-      if (is_new) out.matrix.push_back({std::move(element.labels), {}, {}, element.drop_name});
+      if (is_new) out.matrix.push_back({std::move(element.labels), {}, {}, element.drop_name, {}});
       std::vector<series::Point>& points = out.matrix[at->second].own;
       if (!points.empty() && points.back().at == now_) fail(e, "vector cannot contain metrics with the same labelset");
       points.push_back({now_, element.value});

@@ -13,9 +13,10 @@ namespace rollbackd::promql {
 /// One series of a range vector.
 struct RangeSeries {
   Labels labels;
-  std::span<const series::Point> points;  ///< into the store, or into `own`
-  std::vector<series::Point> own;         ///< of a subquery, or without the staleness markers
-  bool drop_name = false;                 ///< of a subquery, whose elements had it
+  std::span<const series::Point> points;    ///< into `own`, or into `memory`, or kept by the querier
+  std::vector<series::Point> own;           ///< of a subquery, or without the staleness markers
+  bool drop_name = false;                   ///< of a subquery, whose elements had it
+  std::shared_ptr<const void> memory = {};  ///< what the store's points were unpacked into
 };
 
 /// What a node gives: a `Value`, or a range vector.

@@ -16,6 +16,7 @@ constexpr double kWild = 1e290;      ///< sums of as many such values as a windo
 constexpr double kLeftOver = 1e-12;  ///< a sum so much smaller than what was added is rounding more than sum, and depends on the order
 
 using series::Point;
+using series::Ring;
 
 bool adds(Reading r) { return r == Reading::sum || r == Reading::avg; }
 bool is_extreme(Reading r) { return r == Reading::min || r == Reading::max; }
@@ -53,18 +54,18 @@ Fold join(Reading r, const Fold& older, const Fold& newer) {
 }
 
 /// One sample as a fold, its step from the one before aside.
-Fold fold_of(Reading r, const Point& p) { return {adds(r) || is_extreme(r) ? p.value : 0, 0, 1}; }
+Fold fold_of(Reading r, double value) { return {adds(r) || is_extreme(r) ? value : 0, 0, 1}; }
 
 }  // namespace
 
-void SlidingWindow::take_in(Fold& fold, Reading reading, const Point& p) {
-  if (series::is_stale_nan(p.value)) return;
-  if (adds(reading)) largest_ = std::max(largest_, std::abs(p.value));
-  Fold one = fold_of(reading, p);
-  if (any_ && compares(reading)) one.a = step(reading, newest_, p.value);
+void SlidingWindow::take_in(Fold& fold, Reading reading, double value) {
+  if (series::is_stale_nan(value)) return;
+  if (adds(reading)) largest_ = std::max(largest_, std::abs(value));
+  Fold one = fold_of(reading, value);
+  if (any_ && compares(reading)) one.a = step(reading, newest_, value);
   if (any_ && fold.n == 0) back_joined_ = true;
   fold = join(reading, fold, one);
-  newest_ = p.value;
+  newest_ = value;
   any_ = true;
 }
 
@@ -77,11 +78,14 @@ void SlidingWindow::start_over(Reading reading) {
   front_.assign(static_cast<std::size_t>((n + block_ - 1) / block_), Fold{});
   any_ = false;
   largest_ = 0;
-  for (std::uint64_t i = begin_; i < mid_; ++i) {
-    Fold alone;
-    take_in(alone, reading, at(i));
-    Fold& block = front_[static_cast<std::size_t>((i - begin_) / block_)];
-    block = join(reading, block, alone);
+  if (n > 0) {
+    Ring::Cursor values(series_->points, begin_);
+    for (std::uint64_t i = begin_; i < mid_; ++i, values.next()) {
+      Fold alone;
+      take_in(alone, reading, values.value());
+      Fold& block = front_[static_cast<std::size_t>((i - begin_) / block_)];
+      block = join(reading, block, alone);
+    }
   }
   for (std::size_t k = front_.size(); k-- > 1;) front_[k - 1] = join(reading, front_[k - 1], front_[k]);
   back_ = Fold{};
@@ -95,15 +99,15 @@ void SlidingWindow::move(Instant from, Reading reading) {
     begun_ = true;
     revision_ = ring.revision();
     low_ = ring.first_number();
-    while (low_ < ring.end_number() && at(low_).at < from) ++low_;
+    while (low_ < ring.end_number() && instant(low_) < from) ++low_;
     from_ = from;
     return start_over(reading);
   }
   from_ = from;
   low_ = std::max(low_, ring.first_number());
-  while (low_ < ring.end_number() && at(low_).at < from) ++low_;
+  while (low_ < ring.end_number() && instant(low_) < from) ++low_;
   if (low_ > mid_) return start_over(reading);
-  for (; end_ < ring.end_number(); ++end_, ++work_) take_in(back_, reading, at(end_));
+  for (; end_ < ring.end_number(); ++end_, ++work_) take_in(back_, reading, series_->points.value(end_));
 }
 
 Fold SlidingWindow::total(Reading reading) {
@@ -113,16 +117,19 @@ Fold SlidingWindow::total(Reading reading) {
   double before = 0;
   std::uint64_t i = low_;
   // Up to the first kept suffix, and on until a sample was there for it to follow.
-  for (; i < mid_ && (first || (i - begin_) % block_ != 0); ++i) {
-    const Point& p = at(i);
-    if (first && (i - begin_) % block_ == 0 && !compares(reading)) break;
-    ++work_;
-    if (series::is_stale_nan(p.value)) continue;
-    Fold one = fold_of(reading, p);
-    if (!first && compares(reading)) one.a = step(reading, before, p.value);
-    out = join(reading, out, one);
-    before = p.value;
-    first = false;
+  if (i < mid_) {
+    Ring::Cursor values(series_->points, i);
+    for (; i < mid_ && (first || (i - begin_) % block_ != 0); ++i, values.next()) {
+      if (first && (i - begin_) % block_ == 0 && !compares(reading)) break;
+      ++work_;
+      const double value = values.value();
+      if (series::is_stale_nan(value)) continue;
+      Fold one = fold_of(reading, value);
+      if (!first && compares(reading)) one.a = step(reading, before, value);
+      out = join(reading, out, one);
+      before = value;
+      first = false;
+    }
   }
   if (i < mid_) out = join(reading, out, front_[static_cast<std::size_t>((i - begin_) / block_)]);
   if (first && i == mid_ && low_ < mid_ && back_joined_ && compares(reading)) {
@@ -134,9 +141,11 @@ Fold SlidingWindow::total(Reading reading) {
 
 /// What resets lost is added one by one, as the general evaluator does: what is left over between large numbers depends on the order.
 double SlidingWindow::with_resets(std::uint64_t first, double change) {
-  double before = at(first).value;
-  for (std::uint64_t i = first + 1; i < end_; ++i, ++work_) {
-    const double after = at(i).value;
+  Ring::Cursor values(series_->points, first);
+  double before = values.value();
+  values.next();
+  for (std::uint64_t i = first + 1; i < end_; ++i, ++work_, values.next()) {
+    const double after = values.value();
     if (series::is_stale_nan(after)) continue;
     if (after < before) change += before;
     before = after;
@@ -188,7 +197,7 @@ std::optional<double> SlidingWindow::value(const ShapePart& part, Instant now) {
 
 std::optional<Instant> SlidingWindow::oldest() const {
   if (low_ >= end_ || low_ < series_->points.first_number()) return std::nullopt;
-  return at(low_).at;
+  return instant(low_);
 }
 
 }  // namespace rollbackd::rules

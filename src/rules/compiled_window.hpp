@@ -34,10 +34,11 @@ class SlidingWindow {
   std::uint64_t work() const { return work_; }
 
  private:
-  const series::Point& at(std::uint64_t number) const { return series_->points.numbered(number); }
+  series::Point at(std::uint64_t number) const { return series_->points.numbered(number); }
+  Instant instant(std::uint64_t number) const { return series_->points.instant(number); }
   void move(Instant from, Reading reading);
   void start_over(Reading reading);
-  void take_in(Fold& fold, Reading reading, const series::Point& p);
+  void take_in(Fold& fold, Reading reading, double value);
   Fold total(Reading reading);
   double with_resets(std::uint64_t first, double change);
   std::optional<double> read_whole(const ShapePart& part, Instant now) const;

@@ -1,6 +1,4 @@
 // Reading: which series match, and which of their points lie in the window and in the epoch in force.
-#include <limits>
-
 #include "series/state.hpp"
 
 namespace rollbackd::series {
@@ -13,11 +11,27 @@ bool matches_all(std::span<const Matcher> matchers, const Labels& labels) {
 }
 
 /// The points of `s` in (`from_exclusive`, `to`], none from before the epoch in force at `to`.
-std::span<const Point> window(const Series& s, Instant from_exclusive, Instant to) {
-  return s.points.within(window_begin(s, from_exclusive, to), to);
+Points window(const Series& s, Instant from_exclusive, Instant to) {
+  const auto [number, count] = s.points.within(window_begin(s, from_exclusive, to), to);
+  return {s.points, number, count};
+}
+
+/// The newest of them, if there is one and it is no staleness marker.
+Points newest(const Series& s, Instant from_exclusive, Instant to) {
+  const auto [number, count] = s.points.within(window_begin(s, from_exclusive, to), to);
+  if (count == 0 || is_stale_nan(s.points.value(number + count - 1))) return {};
+  return {s.points, number + count - 1, 1};
 }
 
 }  // namespace
+
+Point Points::at(std::size_t n) const { return data_ != nullptr ? data_[n] : ring_->numbered(number_ + n); }
+
+void Points::unpack() const {
+  memory_ = std::make_shared_for_overwrite<Point[]>(count_);
+  ring_->copy(number_, count_, memory_.get());
+  data_ = memory_.get();
+}
 
 Instant window_begin(const Series& s, Instant from_exclusive, Instant to) {
   const Instant from = from_exclusive + Duration{1};
@@ -49,34 +63,33 @@ const SeriesList* Store::Impl::candidates(std::span<const Matcher> matchers, con
   return at == names->end() ? nullptr : &at->second;
 }
 
-std::vector<Selected> Store::select(std::span<const Matcher> matchers, Instant from_exclusive, Instant to, const ServiceKey* scope) const {
+template <class F>
+std::vector<Selected> Store::Impl::find(std::span<const Matcher> matchers, const ServiceKey* scope, const F& points_of) const {
   std::vector<Selected> out;
-  const SeriesList* list = impl_->candidates(matchers, scope);
+  const SeriesList* list = candidates(matchers, scope);
   if (list == nullptr) return out;
   for (const Series* s : *list) {
     if (!matches_all(matchers, s->labels)) continue;
-    const auto points = window(*s, from_exclusive, to);
-    if (!points.empty()) out.push_back({&s->labels, points});
+    Points points = points_of(*s);
+    if (!points.empty()) out.push_back({&s->labels, std::move(points)});
   }
   return out;
 }
 
+std::vector<Selected> Store::select(std::span<const Matcher> matchers, Instant from_exclusive, Instant to, const ServiceKey* scope) const {
+  return impl_->find(matchers, scope, [&](const Series& s) { return window(s, from_exclusive, to); });
+}
+
 std::vector<Selected> Store::select_latest(std::span<const Matcher> matchers, Instant to, Duration lookback,
                                            const ServiceKey* scope) const {
-  std::vector<Selected> out = select(matchers, to - lookback, to, scope);
-  std::erase_if(out, [](Selected& s) {
-    s.points = s.points.last(1);
-    return is_stale_nan(s.points.front().value);
-  });
-  return out;
+  return impl_->find(matchers, scope, [&](const Series& s) { return newest(s, to - lookback, to); });
 }
 
 std::vector<Selected> Store::dump(std::size_t first, std::size_t count) const {
   std::vector<Selected> out;
-  constexpr Instant kEver{std::numeric_limits<std::int64_t>::min()}, kNever{std::numeric_limits<std::int64_t>::max()};
   for (std::size_t i = first; i < impl_->all.size() && out.size() < count; ++i) {
     const Series& s = *impl_->all[i];
-    out.push_back({&s.labels, s.points.within(kEver, kNever)});
+    out.push_back({&s.labels, {s.points, s.points.first_number(), s.points.size()}});
   }
   return out;
 }

@@ -123,6 +123,9 @@ struct Store::Impl {
 
   /// The shortest list of series that holds all that can match, and the service they are limited to, if any.
   const SeriesList* candidates(std::span<const Matcher> matchers, const ServiceKey* scope) const;
+  /// What of `points_of` each matching series is not empty. In select.cpp alone.
+  template <class F>
+  std::vector<Selected> find(std::span<const Matcher> matchers, const ServiceKey* scope, const F& points_of) const;
 };
 
 /// The value that `label` must have for `matchers` to match: of the first equality matcher on it; nothing when there is none.

@@ -100,11 +100,9 @@ bool Store::Impl::push_late(Series& s, Point point, Instant epoch) {
     ++counters.out_of_order;
     return false;
   }
-  for (Point& p : s.points.since(epoch)) p.value += rise;
-  const Point* before = s.points.last_before(epoch);
-  const double then = before == nullptr ? 0 : before->value;
-  s.points.insert({point.at, then});  // Left alone where an earlier late sample already stands.
-  s.points.since(point.at).front().value = then + rise;
+  s.points.raise_since(epoch, rise);
+  const auto before = s.points.last_before(epoch);
+  s.points.put({point.at, (before ? before->value : 0) + rise});  // In the place of an earlier late sample, if one stands there.
   ++counters.samples;
   trim(s);
   return true;
@@ -252,8 +250,8 @@ void Store::begin_epoch(const ServiceKey& key, Instant at) {
   }
   for (Series* s : service.series) {
     if (!s->counter) continue;
-    const Point* present = s->points.last_before(at);
-    if (present == nullptr || is_stale_nan(present->value)) continue;
+    const auto present = s->points.last_before(at);
+    if (!present || is_stale_nan(present->value)) continue;
     s->points.insert({at, present->value});
     store.trim(*s);
   }

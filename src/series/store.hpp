@@ -58,10 +58,49 @@ struct Counters {
   std::uint64_t samples = 0, series_dropped = 0, points_dropped = 0, out_of_order = 0;
 };
 
+class Ring;
+
+/// Points that were found, oldest first. The store keeps them packed; they are unpacked when first gone through, not to be asked how many
+/// there are or for the first and the last.
+class Points {
+ public:
+  Points() = default;
+  /// `count` points of `ring` from `number` on; not gone through after the store has changed.
+  Points(const Ring& ring, std::uint64_t number, std::size_t count) : ring_(&ring), number_(number), count_(count) {}
+  /// Those of a vector that outlives it.
+  Points(const std::vector<Point>& points) : count_(points.size()), data_(points.data()) {}  // NOLINT: as a span would be
+
+  bool empty() const { return count_ == 0; }
+  std::size_t size() const { return count_; }
+  Point front() const { return at(0); }
+  Point back() const { return at(count_ - 1); }
+  const Point* begin() const { return all().data(); }
+  const Point* end() const { return begin() + count_; }
+  const Point& operator[](std::size_t n) const { return all()[n]; }
+  /// Good as long as this, a copy of it made afterwards, or what `memory` gives is there.
+  std::span<const Point> all() const {
+    if (data_ == nullptr && count_ > 0) unpack();
+    return {data_, count_};
+  }
+  operator std::span<const Point>() const { return all(); }  // NOLINT: what goes through points takes a span
+  /// What the unpacked points live in; nothing when they live elsewhere.
+  std::shared_ptr<const void> memory() const { return memory_; }
+
+ private:
+  Point at(std::size_t n) const;
+  void unpack() const;
+
+  const Ring* ring_ = nullptr;
+  std::uint64_t number_ = 0;
+  std::size_t count_ = 0;
+  mutable const Point* data_ = nullptr;
+  mutable std::shared_ptr<Point[]> memory_;
+};
+
 /// What a selector found for one series.
 struct Selected {
   const Labels* labels = nullptr;  ///< valid until the store next changes
-  std::span<const Point> points;   ///< oldest first, all within the asked window and epoch
+  Points points{};                 ///< all within the asked window and epoch
 };
 
 /// Which sources a selector could draw on in the services it may match.

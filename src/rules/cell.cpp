@@ -12,13 +12,13 @@ AlertTiming timing_of(const CompiledRule& rule) { return {rule.rule->pending_for
 
 void set_due(const CompiledRule& rule, Cell& cell, Instant now) {
   cell.due.reset();
-  for (const auto& [labels, alert] : cell.alerts) {
+  for (const auto& [labels, alert] : cell.alerts()) {
     if (const auto next = next_change(timing_of(rule), alert.state)) cell.due = earlier(cell.due, slot_after(*next, now));
   }
 }
 
 void stay_blind(const CompiledRule& rule, Cell& cell, Instant now) {
-  for (auto& [labels, alert] : cell.alerts) alert.state = advance(timing_of(rule), alert.state, Evidence::blind, now);
+  for (auto& [labels, alert] : cell.held.edit().alerts) alert.state = advance(timing_of(rule), alert.state, Evidence::blind, now);
   cell.due.reset();
 }
 
@@ -32,14 +32,16 @@ using Made = std::map<Labels, const promql::Element*>;
 /// The alerts that the group's limit would count after this evaluation.
 std::size_t would_stand(const CompiledRule& rule, const Cell& cell, const Made& made, Instant now) {
   std::size_t n = made.size();
-  for (const auto& [labels, alert] : cell.alerts) {
+  for (const auto& [labels, alert] : cell.alerts()) {
     if (!made.contains(labels) && advance(timing_of(rule), alert.state, Evidence::absent, now).phase != AlertPhase::inactive) ++n;
   }
   return n;
 }
 
 void move_known(const CompiledRule& rule, Cell& cell, const ServiceKey& service, const Made& made, Instant now, Sink& sink) {
-  for (auto at = cell.alerts.begin(); at != cell.alerts.end();) {
+  if (cell.alerts().empty()) return;
+  std::map<Labels, Alert>& alerts = cell.held.edit().alerts;
+  for (auto at = alerts.begin(); at != alerts.end();) {
     Alert& alert = at->second;
     const AlertPhase was = alert.state.phase;
     const auto present = made.find(at->first);
@@ -52,7 +54,7 @@ void move_known(const CompiledRule& rule, Cell& cell, const ServiceKey& service,
       sink.out.alerts.push_back(describe(rule, cell, service, at->first, alert, sink.making));
     }
     if (alert.state.phase == AlertPhase::inactive) {
-      at = cell.alerts.erase(at);
+      at = alerts.erase(at);
       --sink.rule_alerts;
     } else {
       ++at;
@@ -62,7 +64,7 @@ void move_known(const CompiledRule& rule, Cell& cell, const ServiceKey& service,
 
 void add_new(const CompiledRule& rule, Cell& cell, const ServiceKey& service, const Made& made, Instant now, Sink& sink) {
   for (const auto& [labels, element] : made) {
-    if (cell.alerts.contains(labels)) continue;
+    if (cell.alerts().contains(labels)) continue;
     if (sink.rule_alerts >= kAlertsPerRuleMax) {
       ++sink.counters.alerts_dropped;
       continue;
@@ -72,7 +74,7 @@ void add_new(const CompiledRule& rule, Cell& cell, const ServiceKey& service, co
     alert.element = element->labels;
     alert.value = element->value;
     sink.out.alerts.push_back(describe(rule, cell, service, labels, alert, sink.making));
-    cell.alerts.emplace(labels, std::move(alert));
+    cell.held.edit().alerts.emplace(labels, std::move(alert));
     ++sink.rule_alerts;
   }
 }
@@ -126,7 +128,7 @@ AlertChange describe(const CompiledRule& rule, const Cell& cell, const ServiceKe
   change.value = alert.value;
   change.action = rule.rule->action;
   change.reads = rule.rule->reads;
-  change.checks = cell.checks;
+  change.checks = cell.checks();
   return change;
 }
 
@@ -136,7 +138,11 @@ void set_verdict(const CompiledRule& rule, Cell& cell, const ServiceKey& service
   if (cell.verdict != verdict || cell.since == Instant()) cell.since = sink.making.now;
   cell.verdict = verdict;
   cell.fed = fed;
-  cell.detail = std::move(detail);
+  if (!detail.empty() || !cell.detail().empty()) {
+    detail.shrink_to_fit();
+    std::swap(cell.held.edit().detail, detail);  // The old one's room goes with it.
+  }
+  cell.tidy();
   if (same || !sink.tell_verdict) return;
   cell.reported = true;
   VerdictChange change;
@@ -151,14 +157,16 @@ void set_verdict(const CompiledRule& rule, Cell& cell, const ServiceKey& service
 }
 
 void clear_alerts(const CompiledRule& rule, Cell& cell, const ServiceKey& service, Instant now, Sink sink) {
-  for (auto& [labels, alert] : cell.alerts) {
+  cell.due.reset();
+  if (cell.alerts().empty()) return;
+  std::map<Labels, Alert>& alerts = cell.held.edit().alerts;
+  for (auto& [labels, alert] : alerts) {
     alert.state = AlertState{};
     alert.state.since = now;
     sink.out.alerts.push_back(describe(rule, cell, service, labels, alert, sink.making));
   }
-  sink.rule_alerts -= cell.alerts.size();
-  cell.alerts.clear();
-  cell.due.reset();
+  sink.rule_alerts -= alerts.size();
+  alerts.clear();
 }
 
 void apply_alerts(const CompiledRule& rule, Cell& cell, const ServiceKey& service, Finding finding, Instant now, Sink sink) {

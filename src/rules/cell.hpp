@@ -8,8 +8,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "base/compact.hpp"
 #include "promql/evaluate.hpp"
 #include "rules/alert_state.hpp"
 #include "rules/compiled.hpp"
@@ -29,20 +31,43 @@ struct Alert {
   bool kept = false;  ///< from the run before: told once fresh evidence bears it out
 };
 
+/// There is one for every rule on every service, and most are quiet: what only the others have is aside.
 struct Cell {
+  using Checks = std::vector<std::string>;
+  struct Held {
+    std::string detail;
+    std::map<Labels, Alert> alerts;
+    std::vector<Labels> recorded;
+  };
+
   RuleId rule = 0;
   Verdict verdict = Verdict::blind;
   bool fed = false;
-  bool reported = false;  ///< false until its first verdict was told
-  bool failed = false;    ///< blind because its last evaluation ended in an error, which `detail` says
-  Instant since;          ///< of its verdict
-  std::string detail;
-  std::map<Labels, Alert> alerts;
-  std::vector<Labels> recorded;     ///< series that its last known result made; one that is missing next time gets a staleness marker
-  std::vector<std::string> checks;  ///< of its service that can feed it, by way of recording rules too
-  std::optional<Instant> due;       ///< when it is to run again without a sample
-  Instant ran;                      ///< when it last ran
+  bool reported = false;       ///< false until its first verdict was told
+  bool failed = false;         ///< blind because its last evaluation ended in an error, which `detail` says
+  Instant since;               ///< of its verdict
+  Instant ran;                 ///< when it last ran
+  std::optional<Instant> due;  ///< when it is to run again without a sample
   std::unique_ptr<Compiled> compiled;
+  std::shared_ptr<const Checks> fed_by;  ///< shared with the cells that the same checks feed
+  Rare<Held> held;
+
+  const std::string& detail() const { return held->detail; }
+  const std::map<Labels, Alert>& alerts() const { return held->alerts; }
+  /// Series that its last known result made; one that is missing next time gets a staleness marker.
+  const std::vector<Labels>& recorded() const { return held->recorded; }
+  /// Of its service that can feed it, by way of recording rules too.
+  const Checks& checks() const {
+    static const Checks none;
+    return fed_by ? *fed_by : none;
+  }
+  void set_checks(Checks checks) {
+    if (checks != this->checks()) fed_by = std::make_shared<const Checks>(std::move(checks));
+  }
+  /// Lets go of what is held where that is nothing.
+  void tidy() {
+    if (held && held->detail.empty() && held->alerts.empty() && held->recorded.empty()) held.reset();
+  }
 };
 
 /// What one evaluation says about one cell.

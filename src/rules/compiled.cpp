@@ -27,13 +27,17 @@ void Compiled::add(std::uint32_t selector, series::Series& series) {
     // Made even beyond the bound, as the series that are too many may go again.
     if (part.reading != Reading::latest) member.window = std::make_unique<SlidingWindow>(series);
     if (shape_.summed) member.group = group_of(series.labels);
-    const auto behind = std::upper_bound(members_.begin(), members_.end(), n, [](std::uint8_t p, const Member& m) { return p < m.part; });
-    members_.insert(behind, std::move(member));
+    members_.push_back(std::move(member));
+    for (std::size_t at = members_.size() - 1; at > 0 && members_[at].part < members_[at - 1].part; --at)
+      std::swap(members_[at], members_[at - 1]);
   }
 }
 
 void Compiled::remove(std::uint32_t selector, const series::Series& series) {
-  std::erase_if(members_, [&](const Member& m) { return m.series == &series && shape_.parts[m.part].selector == selector; });
+  for (std::size_t n = members_.size(); n-- > 0;) {
+    const Member& m = members_[n];
+    if (m.series == &series && shape_.parts[m.part].selector == selector) members_.erase(&members_[n]);
+  }
 }
 
 std::optional<double> Compiled::value_of(Member& member, Instant now) const {
@@ -82,8 +86,9 @@ Compiled::Answer Compiled::evaluate(const series::Service& service, Instant now,
   if (members_.size() > kSeriesMax || series::Feeders::too_many(service)) return answer;
   for (std::uint8_t n = 0; n < shape_.part_count; ++n) {
     using Standing = series::Feeders::Standing;
-    if (!feeders_[n].known(service)) feeders_[n].find(service, selectors_[shape_.parts[n].selector]->matchers);
-    const Standing standing = feeders_[n].standing(service, now);
+    series::Feeders& feeders = n == 0 ? feeders_ : more_feeders_.edit();
+    if (!feeders.known(service)) feeders.find(service, selectors_[shape_.parts[n].selector]->matchers);
+    const Standing standing = feeders.standing(service, now);
     if (standing == Standing::blind) return answer;
     answer.fed = answer.fed || standing == Standing::live;
   }

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "base/compact.hpp"
 #include "promql/evaluate.hpp"
 #include "rules/compiled_shape.hpp"
 #include "rules/compiled_window.hpp"
@@ -56,9 +57,10 @@ class Compiled {
 
   const Shape& shape_;
   std::span<const promql::Expr* const> selectors_;
-  std::vector<Member> members_;  ///< by part, then in order of creation
-  std::vector<Labels> groups_;
-  series::Feeders feeders_[2];
+  Packed<Member> members_;  ///< by part, then in order of creation
+  Packed<Labels> groups_;
+  series::Feeders feeders_;             ///< of the first part
+  Rare<series::Feeders> more_feeders_;  ///< of the second, which only ratios have
 };
 
 class Sums {

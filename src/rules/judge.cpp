@@ -6,10 +6,10 @@
 namespace rollbackd::rules {
 
 void Judge::Impl::retire(const CompiledRule& rule, Cell& cell, const ServiceKey& service, Instant now) {
-  std::size_t gone = cell.alerts.size();  // The old set's count is thrown away with it.
+  std::size_t gone = cell.alerts().size();  // The old set's count is thrown away with it.
   const Sink to{untold, gone, counters, {*this, now}};
   clear_alerts(rule, cell, service, now, to);
-  for (const Labels& made : cell.recorded) store.append(made, {now, series::stale_nan()});  // Readers are all run after a reload.
+  for (const Labels& made : cell.recorded()) store.append(made, {now, series::stale_nan()});  // Readers are all run after a reload.
   // A rule that is no longer there stops no bake clock.
   if (cell.reported) set_verdict(rule, cell, service, Verdict::ok, false, "", to);
 }
@@ -20,7 +20,7 @@ void Judge::Impl::adopt(Cell& to, Cell&& from, const CompiledRule& was) {
   to = std::move(from);
   to.rule = id;
   to.reported = to.reported && was.rule->ignore_no_data == (*rules)[id].rule->ignore_no_data;
-  rule_alerts[id] += to.alerts.size();
+  rule_alerts[id] += to.alerts().size();
 }
 
 Judge::Judge(series::Limits limits) : impl_(std::make_unique<Impl>(limits)) {}
@@ -132,8 +132,8 @@ void Judge::remove_service(const ServiceKey& key) {
   Impl& j = *impl_;
   ServiceState* service = j.find(key);
   if (service == nullptr) return;
-  for (const Cell& cell : service->cells) j.rule_alerts[cell.rule] -= cell.alerts.size();
-  j.for_each_timed_cell(key, [&](RuleId id, const Cell& cell) { j.rule_alerts[id] -= cell.alerts.size(); });
+  for (const Cell& cell : service->cells) j.rule_alerts[cell.rule] -= cell.alerts().size();
+  j.for_each_timed_cell(key, [&](RuleId id, const Cell& cell) { j.rule_alerts[id] -= cell.alerts().size(); });
   for (auto& cells : j.timed_cells) cells.erase(key);
   std::erase_if(j.untold.alerts, [&](const AlertChange& c) { return c.service == key; });
   std::erase_if(j.untold.verdicts, [&](const VerdictChange& c) { return c.service == key; });
@@ -153,7 +153,8 @@ Judgement Judge::begin_epoch(const ServiceKey& key, Instant at) {
   j.store.begin_epoch(key, at);
   for (Cell& cell : service->cells) {
     clear_alerts((*j.rules)[cell.rule], cell, key, at, j.sink(cell.rule, out, at));
-    cell.recorded.clear();
+    if (!cell.recorded().empty()) cell.held.edit().recorded = {};
+    cell.tidy();
   }
   j.for_each_timed_cell(key, [&](RuleId id, Cell& cell) {
     clear_alerts((*j.rules)[id], cell, key, at, j.sink(id, out, at));
@@ -174,7 +175,7 @@ Judgement Judge::on_batch(const Batch& batch) {
   const auto source =
       std::find_if(service->sources.begin(), service->sources.end(), [&](const Source& s) { return s.check == batch.check; });
   const bool any = source != service->sources.end() && source->metrics.empty();  // Which rules it feeds shows only as it delivers.
-  const auto concerned = [&](const Cell& cell) { return any || names(cell.checks, batch.check); };
+  const auto concerned = [&](const Cell& cell) { return any || names(cell.checks(), batch.check); };
   if (!batch.unobserved.empty()) {
     for (const Cell& cell : service->cells)
       if (cell.fed && cell.verdict != Verdict::blind && concerned(cell)) service->touch(cell);

@@ -250,23 +250,30 @@ struct Judge::Impl : series::Watcher, TemplateSource {
 
   /// What feeds each cell; what feeds a recording rule feeds the rules that read it.
   void find_feeders(ServiceState& service) {
-    for (Cell& cell : service.cells) cell.checks = feeders((*rules)[cell.rule], service.key);
+    std::vector<Cell::Checks> all(service.cells.size());
+    for (std::size_t n = 0; n < all.size(); ++n) all[n] = feeders((*rules)[service.cells[n].rule], service.key);
     bool grew = true;
     for (int depth = 0; grew && depth < kRecordingDepthMax; ++depth) {
       grew = false;
-      for (Cell& cell : service.cells) {
-        for (const promql::Expr* selector : (*rules)[cell.rule].selectors) {
+      for (std::size_t n = 0; n < all.size(); ++n) {
+        for (const promql::Expr* selector : (*rules)[service.cells[n].rule].selectors) {
           for (const RuleId maker : dependencies.makers(selector->matchers)) {
             const Cell* from = service.cell(maker);
-            if (from == nullptr || from == &cell) continue;
-            for (const std::string& check : from->checks) {
-              if (names(cell.checks, check)) continue;
-              cell.checks.push_back(check);
+            if (from == nullptr || from == &service.cells[n]) continue;
+            for (const std::string& check : all[service.slot_of(*from)]) {
+              if (names(all[n], check)) continue;
+              all[n].push_back(check);
               grew = true;
             }
           }
         }
       }
+    }
+    std::map<Cell::Checks, std::shared_ptr<const Cell::Checks>> shared;
+    for (std::size_t n = 0; n < all.size(); ++n) {
+      auto& one = shared[all[n]];
+      if (!one) one = std::make_shared<const Cell::Checks>(std::move(all[n]));
+      service.cells[n].fed_by = one;
     }
   }
 
@@ -278,7 +285,9 @@ struct Judge::Impl : series::Watcher, TemplateSource {
     service.cells.clear();
     service.moving.clear();
     service.recheck_at.reset();
-    for (const RuleId id : rules->cells_of(service.key)) {
+    const std::vector<RuleId> ids = rules->cells_of(service.key);
+    service.cells.reserve(ids.size());
+    for (const RuleId id : ids) {
       const CompiledRule& rule = (*rules)[id];
       Cell& cell = service.cells.emplace_back();
       cell.rule = id;
@@ -300,8 +309,8 @@ struct Judge::Impl : series::Watcher, TemplateSource {
       if (!rule.timed || facts[id].for_nobody || !concerns(rule, service)) continue;
       Cell& cell = timed_cells[id][service];
       cell.rule = id;
-      cell.checks = feeders(rule, service);
-      if (!cell.reported) set_verdict(rule, cell, service, Verdict::blind, !cell.checks.empty(), "not evaluated yet", sink(id, out, now));
+      cell.set_checks(feeders(rule, service));
+      if (!cell.reported) set_verdict(rule, cell, service, Verdict::blind, !cell.checks().empty(), "not evaluated yet", sink(id, out, now));
     }
   }
 
@@ -378,7 +387,7 @@ class Judge::Impl::View final : public promql::Querier {
     out.fed = out.fed || cell.fed;
     if (cell.verdict != Verdict::blind || out.blind) return;
     out.blind = true;
-    out.blind_reason = "rule " + judge_.rules->rules()[maker].rule->name + " of " + service.text() + " is blind: " + cell.detail;
+    out.blind_reason = "rule " + judge_.rules->rules()[maker].rule->name + " of " + service.text() + " is blind: " + cell.detail();
   }
 
   const Impl& judge_;

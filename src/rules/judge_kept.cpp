@@ -28,7 +28,7 @@ std::vector<KeptAlert> Judge::keep(std::size_t max) const {
       if (j.rule_alerts[id] == 0 || (rule.rule->action >= AlertAction::rollback) != acts) continue;
       const std::string digest = digest_of(rule);
       const auto add = [&](const ServiceKey& service, const Cell& cell) {
-        for (const auto& [labels, alert] : cell.alerts) {
+        for (const auto& [labels, alert] : cell.alerts()) {
           if (out.size() >= max) return;
           const AlertState& s = alert.state;
           out.push_back(
@@ -63,19 +63,20 @@ void Judge::restore(const ServiceKey& service, const std::vector<KeptAlert>& ale
 
 void Judge::Impl::take_back(const CompiledRule& rule, Cell& cell, const ServiceKey& service, const KeptAlert& kept, AlertState state,
                             Instant now) {
-  const auto known = cell.alerts.find(kept.labels);
+  std::map<Labels, Alert>& alerts = cell.held.edit().alerts;
+  const auto known = alerts.find(kept.labels);
   if (cell.verdict == Verdict::blind) {
-    if (known != cell.alerts.end() || rule_alerts[cell.rule] >= kAlertsPerRuleMax) return;
+    if (known != alerts.end() || rule_alerts[cell.rule] >= kAlertsPerRuleMax) return;
     Alert alert;
     alert.state = state;
     alert.element = kept.element;
     alert.value = kept.value;
     alert.kept = true;
-    cell.alerts.emplace(kept.labels, std::move(alert));
+    alerts.emplace(kept.labels, std::move(alert));
     ++rule_alerts[cell.rule];
     return;
   }
-  if (known == cell.alerts.end()) return;  // It is known to be over.
+  if (known == alerts.end()) return;  // It is known to be over.
   Alert& alert = known->second;
   const AlertPhase was = alert.state.phase;
   alert.state = advance({rule.rule->pending_for, rule.rule->keep_firing_for}, state, Evidence::present, now);

@@ -13,7 +13,7 @@ using MadeSeries = std::map<Labels, double>;
 /// as it is written, which is Prometheus's way.
 MadeSeries series_of(const CompiledRule& rule, const Cell& cell) {
   MadeSeries out;
-  for (const auto& [labels, alert] : cell.alerts) {
+  for (const auto& [labels, alert] : cell.alerts()) {
     Labels made = rule.labels();
     for (const auto& [name, value] : labels.pairs()) made.set(name, value);
     made.set(kAlertNameLabel, rule.rule->name);
@@ -33,7 +33,7 @@ Duration renewal(const Group& group) { return std::clamp<Duration>(group.interva
 
 /// Appends what an evaluation made and ends what it no longer makes.
 void Judge::Impl::publish(const CompiledRule& rule, Cell& cell, const ServiceKey& service, const MadeSeries& made, Instant now) {
-  if (made.empty() && cell.recorded.empty()) return;
+  if (made.empty() && cell.recorded().empty()) return;
   const auto write = [&](const Labels& labels, double value) {
     const series::Series* written = store.append(labels, {now - rule.group->query_offset, value});
     if (written == nullptr) return;  // A bound refused it; nobody has anything new to read.
@@ -43,14 +43,16 @@ void Judge::Impl::publish(const CompiledRule& rule, Cell& cell, const ServiceKey
     touch_readers(*written, *owner, owner->key == service && !rule.timed ? &cell : nullptr, now);
     if (rule.timed) waiting.insert(owner->id);
   };
-  for (const Labels& before : cell.recorded) {
+  for (const Labels& before : cell.recorded()) {
     if (!made.contains(before)) write(before, series::stale_nan());
   }
-  cell.recorded.clear();
+  std::vector<Labels>& recorded = cell.held.edit().recorded;
+  recorded = {};
   for (const auto& [labels, value] : made) {
     write(labels, value);
-    cell.recorded.push_back(labels);
+    recorded.push_back(labels);
   }
+  cell.tidy();
 }
 
 /// Appends a recording rule's result. When it fails the finding is blind afterwards.
@@ -93,7 +95,7 @@ void Judge::Impl::settle(RuleId id, Cell& cell, const ServiceKey& service, Findi
     if (!finding.blind) record(id, cell, service, finding, now);
     apply_recording(rule, cell, service, finding, to);
   }
-  if (!cell.recorded.empty() && cell.verdict != Verdict::blind) cell.due = earlier(cell.due, slot_after(now + renewal(*rule.group), now));
+  if (!cell.recorded().empty() && cell.verdict != Verdict::blind) cell.due = earlier(cell.due, slot_after(now + renewal(*rule.group), now));
   if (was_blind != (cell.verdict == Verdict::blind)) tell_readers(id, cell, service, now);
 }
 

@@ -60,8 +60,9 @@ bool Judge::Impl::run_compiled(ServiceState& service, Cell& cell, Instant now, J
   if (!answer.known) return false;
   ++counters.evaluations;
   counters.work += answer.work;
-  const bool fed = answer.fed || !cell.checks.empty();
-  const bool as_before = cell.reported && cell.verdict == Verdict::ok && cell.fed == fed && cell.alerts.empty() && cell.recorded.empty();
+  const bool fed = answer.fed || !cell.checks().empty();
+  const bool as_before =
+      cell.reported && cell.verdict == Verdict::ok && cell.fed == fed && cell.alerts().empty() && cell.recorded().empty();
   if (found.empty() && as_before) {  // The usual case, and the one that must cost nothing.
     facts[cell.rule].last_run = now;
     cell.due.reset();
@@ -83,7 +84,7 @@ void Judge::Impl::run_local(ServiceState& service, Cell& cell, Instant now, Judg
   const CompiledRule& rule = (*rules)[cell.rule];
   Evaluated result = evaluate(rule, &service.key, now);
   const auto elements = pointers(result.elements);
-  Finding finding{elements, result.blind, result.fed || !cell.checks.empty(), std::move(result.reason), result.failed};
+  Finding finding{elements, result.blind, result.fed || !cell.checks().empty(), std::move(result.reason), result.failed};
   settle(cell.rule, cell, service.key, std::move(finding), now, sink(cell.rule, out, now));
   const bool moves = rule.shape ? rule.shape->breaches_by_time : true;
   if (cell.verdict != Verdict::blind && (!elements.empty() || (by_time && moves)))

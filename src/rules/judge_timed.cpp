@@ -76,13 +76,13 @@ void Judge::Impl::run_timed(RuleId id, Instant now, Judgement& out) {
     Cell& cell = cells[key];
     cell.rule = id;
     const bool declared = find(key) != nullptr;
-    if (declared) cell.checks = feeders(rule, key);
-    const bool fed = rule.selectors.empty() || !declared ? parts.whole.fed : !cell.checks.empty();
+    if (declared) cell.set_checks(feeders(rule, key));
+    const bool fed = rule.selectors.empty() || !declared ? parts.whole.fed : !cell.checks().empty();
     settle(id, cell, key, {part.elements, part.blind, fed, std::move(part.reason), part.failed}, now, sink(id, out, now, declared));
   }
   std::erase_if(cells, [&](const auto& entry) {
-    const bool stays = find(entry.first) != nullptr || entry.first == ServiceKey{} || !entry.second.alerts.empty();
-    return !stays && entry.second.recorded.empty();
+    const bool stays = find(entry.first) != nullptr || entry.first == ServiceKey{} || !entry.second.alerts().empty();
+    return !stays && entry.second.recorded().empty();
   });
 }
 

@@ -38,7 +38,7 @@ std::pair<std::size_t, std::size_t> Judge::alert_counts() const {
   const Impl& j = *impl_;
   std::pair<std::size_t, std::size_t> out;
   const auto add = [&](const Cell& cell) {
-    for (const auto& [labels, alert] : cell.alerts) ++(alert.state.phase == AlertPhase::firing ? out.second : out.first);
+    for (const auto& [labels, alert] : cell.alerts()) ++(alert.state.phase == AlertPhase::firing ? out.second : out.first);
   };
   for (RuleId id = 0; id < j.rules->rules().size(); ++id) {
     if (j.rule_alerts[id] == 0) continue;
@@ -52,7 +52,7 @@ std::pair<std::size_t, std::size_t> Judge::alert_counts() const {
 std::vector<promql::Element> Judge::Impl::values_of(const CompiledRule& rule, const Cell& cell, const ServiceKey& service,
                                                     std::uint64_t& work) const {
   std::vector<promql::Element> out;
-  for (const auto& [labels, alert] : cell.alerts)
+  for (const auto& [labels, alert] : cell.alerts())
     if (out.size() < kValuesMax) out.push_back({alert.element, alert.value});
   if (!out.empty() || work == 0) return out;
   promql::EvalOptions options;
@@ -75,7 +75,7 @@ std::vector<ActiveAlert> Judge::alerts() const {
   const Impl& j = *impl_;
   std::vector<ActiveAlert> out;
   const auto add = [&](const ServiceKey& service, const Cell& cell) {
-    for (const auto& [labels, alert] : cell.alerts) {
+    for (const auto& [labels, alert] : cell.alerts()) {
       out.push_back(shown((*j.rules)[cell.rule], cell, service, labels, alert, {j, j.latest(cell.rule)}));
     }
   };
@@ -100,13 +100,13 @@ std::vector<RuleStatus> Judge::status(const ServiceKey& key) const {
       cell = at == j.timed_cells[id].end() ? nullptr : &at->second;
     }
     if (cell == nullptr) continue;
-    RuleStatus made{rule.group->name, rule.rule->name, rule.rule->expr_text, key, cell->verdict, cell->fed, cell->detail};
+    RuleStatus made{rule.group->name, rule.rule->name, rule.rule->expr_text, key, cell->verdict, cell->fed, cell->detail()};
     made.alerting = rule.rule->alerting;
     made.ignore_no_data = rule.rule->ignore_no_data;
     made.runs = runs_of(rule);
     made.since = cell->since;
     made.failed = cell->failed;
-    for (const auto& [labels, alert] : cell->alerts) ++(alert.state.phase == AlertPhase::firing ? made.firing : made.pending);
+    for (const auto& [labels, alert] : cell->alerts()) ++(alert.state.phase == AlertPhase::firing ? made.firing : made.pending);
     made.values = j.values_of(rule, *cell, key, work);
     out.push_back(std::move(made));
   }
@@ -130,9 +130,9 @@ std::vector<RuleReport> Judge::report(std::size_t first, std::size_t count) cons
     const auto add = [&](const ServiceKey& service, const Cell& cell) {
       if (cell.failed && made.last_error.empty()) {
         made.health = "err";
-        made.last_error = cell.detail;
+        made.last_error = cell.detail();
       }
-      for (const auto& [labels, alert] : cell.alerts) {
+      for (const auto& [labels, alert] : cell.alerts()) {
         made.alerts.push_back(shown(rule, cell, service, labels, alert, {j, j.latest(id)}));
       }
     };

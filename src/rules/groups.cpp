@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 
 #include "rules/groups_fields.hpp"
@@ -81,12 +82,23 @@ class Reader {
     if (interval > Duration{0}) group.interval = interval;
     group.query_offset = fields_.duration(node, "query_offset", Duration{0});
     group.limit = fields_.limit(node, "limit");
-    group.labels = Labels(map(node, "labels", true, false));
-    for (const Node* rule : fields_.list(node, "rules")) group.rules.push_back(read_rule(*rule, group));
+    const std::vector<Labels::Pair> labels = map(node, "labels", true, false);
+    group.labels = Labels(labels);
+    for (const Node* rule : fields_.list(node, "rules")) group.rules.push_back(read_rule(*rule, group, labels));
     return group;
   }
 
-  Rule read_rule(const Node& node, const Group& group) {
+  /// The group's labels and over them the rule's own. An empty text takes a label away, be it the group's or the expression's.
+  void read_labels(const Node& node, const std::vector<Labels::Pair>& of_group, Rule& rule) {
+    std::map<std::string, std::string> labels(of_group.begin(), of_group.end());
+    for (auto& [name, value] : map(node, "labels", true, rule.alerting)) labels.insert_or_assign(std::move(name), std::move(value));
+    for (const auto& [name, value] : labels) {
+      if (value.empty()) rule.labels_removed.push_back(name);
+      rule.labels.set(name, value);
+    }
+  }
+
+  Rule read_rule(const Node& node, const Group& group, const std::vector<Labels::Pair>& of_group) {
     Rule rule;
     rule.line = node.position.line;
     if (!fields_.is_object(node, "a rule")) return rule;
@@ -98,9 +110,11 @@ class Reader {
     if (rule.name.empty()) fields_.error(node.position, "a rule has neither \"alert\" nor \"record\"", "give it one of them");
     rule.pending_for = fields_.duration(node, "for", Duration{0});
     rule.keep_firing_for = fields_.duration(node, "keep_firing_for", Duration{0});
-    rule.labels = group.labels;
-    for (const auto& [name, value] : map(node, "labels", true, rule.alerting)) rule.labels.set(name, value);  // "" takes the group's away.
-    rule.annotations = Labels(map(node, "annotations", false, rule.alerting));
+    read_labels(node, of_group, rule);
+    std::vector<Labels::Pair> annotations = map(node, "annotations", false, rule.alerting);
+    for (const auto& [name, text] : annotations)
+      if (text.empty()) rule.annotations_empty.push_back(name);
+    rule.annotations = Labels(std::move(annotations));
     if (!record.empty()) check_recording(node, record, rule);
     read_action(node, rule);
     read_expression(node, rule, group);

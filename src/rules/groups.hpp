@@ -20,7 +20,9 @@ struct Rule {
   std::string expr_text;
   Duration pending_for{};  ///< `for`
   Duration keep_firing_for{};
-  Labels labels, annotations;                ///< templates unexpanded
+  Labels labels, annotations;               ///< templates unexpanded
+  std::vector<std::string> labels_removed;  ///< written with an empty text, sorted: what the expression gives loses them
+  std::vector<std::string> annotations_empty;
   AlertAction action = AlertAction::notify;  ///< label rollbackd_action
   bool ignore_no_data = false;               ///< label rollbackd_no_data: ignore
   int line = 0;

@@ -151,14 +151,14 @@ std::string why_on_interval(const Group& group, const Rule& rule) {
   if (group.query_offset != Duration{0}) return "its group has a query_offset, so that its newest samples are not yet in sight";
   if (group.only) return "";
   if (group.limit > 0) return "its group has a limit, which counts over all services";
-  if (set_by_labels(group, rule) != 0) return "its own labels say whose its results are";
+  if ((set_by_labels(group, rule) | bits(rule.labels_removed)) != 0) return "its own labels say whose its results are";
   std::string why;
   if (!rule.service_local && proves_local(*rule.expr, &why)) why = "it was not read as one of a service alone";
   return why;
 }
 
 bool may_belong_to_a_service(const Group& group, const Rule& rule) {
-  return group.only || (carried(*rule.expr) | set_by_labels(group, rule)) == kBoth;
+  return group.only || ((carried(*rule.expr) & ~bits(rule.labels_removed)) | set_by_labels(group, rule)) == kBoth;
 }
 
 }  // namespace rollbackd::rules

@@ -138,6 +138,8 @@ struct TickRun::Impl {
     Pairs out;
     for (const auto& [name, text] : rule.annotations.pairs())
       out.emplace_back(name, expand(rule, text, alert.element, alert.value, alert.at));
+    for (const std::string& name : rule.annotations_empty) out.emplace_back(name, "");
+    std::sort(out.begin(), out.end());
     return out;
   }
 
@@ -177,6 +179,7 @@ struct TickRun::Impl {
     for (const promql::Element& element : elements) {
       Labels labels = element.labels;
       labels.set(kNameLabel, state.rule->name);
+      for (const std::string& name : state.rule->labels_removed) labels.remove(name);
       for (const auto& [name, value] : state.rule->labels.pairs()) labels.set(name, value);
       Series* series = series_of(labels);
       if (!seen.insert(series).second)
@@ -192,6 +195,7 @@ struct TickRun::Impl {
   Labels labels_of_alert(const Rule& rule, const promql::Element& element, Instant now) const {
     Labels out = element.labels;
     out.remove(kNameLabel);
+    for (const std::string& name : rule.labels_removed) out.remove(name);
     for (const auto& [name, text] : rule.labels.pairs()) out.set(name, expand(rule, text, element.labels, element.value, now));
     out.set("alertname", rule.name);
     return out;

@@ -184,6 +184,21 @@ TEST(Groups, ARulesEmptyLabelTakesItsGroupsAway) {
 
   ASSERT_THAT(file.errors, IsEmpty());
   EXPECT_EQ(file.groups[0].rules[0].labels, (Labels{{"z", "w"}}));
+  EXPECT_THAT(file.groups[0].rules[0].labels_removed, ElementsAre("x"));
+}
+
+TEST(Groups, EmptyTextsOfLabelsAndAnnotationsAreKeptApart) {
+  const Read file = read(
+      "groups:\n- name: a\n  labels: {x: '', y: ''}\n  rules:\n"
+      "  - {alert: A, expr: up, labels: {z: '', y: own}, annotations: {none: '', some: text}}\n",
+      "r.yml");
+
+  ASSERT_THAT(file.errors, IsEmpty());
+  const Rule& rule = file.groups[0].rules[0];
+  EXPECT_EQ(rule.labels, (Labels{{"y", "own"}}));
+  EXPECT_THAT(rule.labels_removed, ElementsAre("x", "z"));
+  EXPECT_EQ(rule.annotations, (Labels{{"some", "text"}}));
+  EXPECT_THAT(rule.annotations_empty, ElementsAre("none"));
 }
 
 TEST(Groups, OfSeveralDocumentsTheFirstCounts) {

@@ -131,6 +131,21 @@ TEST(TickRun, TwoElementsThatBecomeOneAreAnError) {
   EXPECT_EQ(failures[1].why, "vector contains metrics with the same labelset after applying alert labels");
 }
 
+TEST(TickRun, AnEmptyLabelIsTakenAwayAndAnEmptyAnnotationStays) {
+  World w(
+      "groups:\n- name: g\n  labels: {b: ''}\n  rules:\n  - {record: r, expr: x, labels: {a: ''}}\n"
+      "  - {alert: A, expr: x, labels: {a: ''}, annotations: {z: text, e: '', a: '{{ $labels.a }}'}}");
+  w.put({{"__name__", "x"}, {"a", "1"}, {"b", "2"}, {"c", "3"}}, 0s, 1);
+
+  w.tick(0s);
+
+  EXPECT_THAT(w.ask("r", 0s), ElementsAre("r{c=\"3\"} 1"));
+  const auto alerts = w.run.alerts("A");
+  ASSERT_THAT(alerts, SizeIs(1));
+  EXPECT_EQ(alerts[0].labels, (Labels{{"alertname", "A"}, {"c", "3"}}));
+  EXPECT_THAT(alerts[0].annotations, ElementsAre(Pair("a", "1"), Pair("e", ""), Pair("z", "text")));
+}
+
 TEST(TickRun, AnOffsetMovesTheQueryAndItsSamplesButNotTheAlertsClock) {
   World w("groups: [{name: g, query_offset: 1m, rules: [{record: r, expr: 'timestamp(x)'}, {alert: A, expr: x > 0, for: 1m}]}]");
   for (int minute = 0; minute <= 2; ++minute) {

@@ -39,7 +39,10 @@ void Judge::set_rules(Groups groups, Instant now) {
   for (RuleId id = 0; id < count; ++id) {
     const CompiledRule& rule = (*j.rules)[id];
     RuleFacts& facts = j.facts[id];
-    facts.sets_owner = !rule.group->only && (rule.labels().has(kServiceLabel) || rule.labels().has(kEnvironmentLabel));
+    const std::vector<std::string>& removed = rule.rule->labels_removed;
+    const bool removes =
+        std::any_of(removed.begin(), removed.end(), [](const auto& l) { return l == kServiceLabel || l == kEnvironmentLabel; });
+    facts.sets_owner = !rule.group->only && (removes || rule.labels().has(kServiceLabel) || rule.labels().has(kEnvironmentLabel));
     facts.splits = rule.timed && !rule.group->only && !facts.sets_owner && proves_local(*rule.rule->expr);
     const auto is_made = [&](const promql::Expr* selector) { return !j.dependencies.makers(selector->matchers).empty(); };
     facts.compiles = rule.shape && std::none_of(rule.selectors.begin(), rule.selectors.end(), is_made);

@@ -51,6 +51,21 @@ TEST_F(JudgeTest, ABreachFiresInTheVeryBatchAndItsEndResolves) {
   EXPECT_THAT(change.checks, ElementsAre("c"));
 }
 
+TEST_F(JudgeTest, AnEmptyLabelIsTakenAwayAlsoWhenItSaysWhoseTheAlertIs) {
+  judge_.set_rules(read("groups:\n- name: g\n  interval: 1s\n  labels: {check: group, team: web}\n  rules:\n"
+                        "  - {alert: A, expr: x > 5, labels: {check: '', team: ''}}\n"
+                        "  - {alert: B, expr: x > 5, labels: {service: ''}}\n"),
+                   t0);
+  watch(kShop, {"x"});
+  judge_.on_due(t0);
+
+  const Judgement breach = push(t0 + 1s, 7);
+  ASSERT_THAT(told(breach), ElementsAre("A firing", "A breached"));
+  EXPECT_EQ(breach.alerts[0].labels, (Labels{{"alertname", "A"}, {"service", "shop"}, {"environment", "prod"}}));
+
+  EXPECT_THAT(run_until(t0 + 3s), testing::Contains(testing::EndsWith("B firing of /prod"))) << "as no service is left to say whose it is";
+}
+
 TEST_F(JudgeTest, AForIsKeptToTheSlotAndNeverEndsEarly) {
   judge_.set_rules(alert("x > 5", "for: 3s"), t0);
   watch(kShop, {"x"}, 1h);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <iterator>
+#include <limits>
 
 #include "promql/evaluator.hpp"
 #include "promql/range_functions.hpp"
@@ -14,7 +15,10 @@ namespace {
 constexpr Duration kDefaultStep = 1min;
 constexpr std::size_t kStepWork = 50;  // A step of a subquery costs also where it finds nothing.
 constexpr double kSecondsMax = 9.2e9;  // What fits into a Duration.
-constexpr std::int64_t kFarthest = std::int64_t{1} << 62;
+// Instants that a selector may look at. Behind the last is room for what is added to an instant later, and it is past what tests of rules
+// can name (106,751 days after 1970, the most that Go's durations hold).
+constexpr std::int64_t kEarliest = -(std::int64_t{1} << 62);
+constexpr std::int64_t kLatest = std::numeric_limits<std::int64_t>::max() - std::int64_t{3'600'000'000'000};
 
 bool is_stale(const series::Point& p) { return series::is_stale_nan(p.value); }
 
@@ -28,8 +32,8 @@ std::vector<series::Point> without_stale(std::span<const series::Point> points) 
 
 Instant shifted(Instant t, Duration d) {
   std::int64_t ns = 0;
-  if (__builtin_add_overflow(t.ns(), d.count(), &ns)) ns = d.count() < 0 ? -kFarthest : kFarthest;
-  return Instant(std::clamp(ns, -kFarthest, kFarthest));
+  if (__builtin_add_overflow(t.ns(), d.count(), &ns)) ns = d.count() < 0 ? kEarliest : kLatest;
+  return Instant(std::clamp(ns, kEarliest, kLatest));
 }
 
 Duration Evaluator::length(const Expr& e, const DurationPtr& expr, Duration value, bool may_be_negative) {

@@ -178,6 +178,16 @@ TEST(TickRun, ARuleThatRecordsWhatATestPutThereFailsUnlessBothAgree) {
   EXPECT_THAT(w.run.tick(at(1min)), SizeIs(1));
 }
 
+TEST(TickRun, TimeReachesAsFarAsGosDurations) {
+  World w("groups: [{name: g, rules: [{record: r, expr: count_over_time(x[1h])}]}]");
+  constexpr Duration kFar = 106'751 * 24h;
+  w.put({{"__name__", "x"}}, kFar, 1);
+  w.tick(kFar);
+  EXPECT_THAT(w.ask("r", kFar), ElementsAre("r 1"));
+  EXPECT_THAT(w.ask("x offset -1h", kFar - 1h), ElementsAre("x{} 1"));
+  EXPECT_THAT(w.ask("x offset -292y", kFar), IsEmpty());
+}
+
 TEST(TickRun, ASubqueryWithoutAStepTakesTheEvaluationInterval) {
   TickSetup setup;
   setup.subquery_step = 30s;

@@ -52,6 +52,8 @@ class Packed {
 
  public:
   using value_type = T;
+  using iterator = T*;
+  using const_iterator = const T*;
   Packed() = default;
   Packed(std::initializer_list<T> items) {
     reserve(items.size());

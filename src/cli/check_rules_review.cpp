@@ -117,7 +117,7 @@ class Reviewer {
 
   void look_for_feeds(const rules::Group& group, const rules::Rule& rule) {
     if (feeds_->anything) return;
-    for (const std::string& metric : rule.reads) {
+    for (const std::string& metric : rule.reads()) {
       if (metric.empty() || feeds_->metrics.contains(metric) || recorded_.contains(metric)) continue;
       warn(group, rule, "reads " + metric + ", which no configured check delivers: it is blind by construction",
            "add a check that delivers it (a scrape, a query), or take the rule out");

@@ -57,8 +57,9 @@ void ReplayReport::know_what_is_fed(const rules::Groups& groups) {
     std::size_t place = 0;
     for (const rules::Group& group : groups) {
       for (const rules::Rule& rule : group.rules) {
+        const std::vector<std::string> reads = rule.reads();
         const auto is_there = [&](const std::string& name) { return name.empty() || present.contains(name); };
-        has_data_[place] = rule.reads.empty() || std::any_of(rule.reads.begin(), rule.reads.end(), is_there);
+        has_data_[place] = reads.empty() || std::any_of(reads.begin(), reads.end(), is_there);
         if (has_data_[place] && !rule.alerting) present.insert(rule.name);
         ++place;
       }

@@ -26,7 +26,8 @@ bool is_own_counter(const Labels& labels) {
 bool anything_reads(const rules::Groups& groups, std::string_view metric) {
   for (const auto& group : groups)
     for (const auto& rule : group.rules)
-      if (std::find(rule.reads.begin(), rule.reads.end(), metric) != rule.reads.end()) return true;
+      for (const std::string& name : rule.reads())
+        if (name == metric) return true;
   return false;
 }
 

@@ -127,7 +127,7 @@ AlertChange describe(const CompiledRule& rule, const Cell& cell, const ServiceKe
   change.since = alert.state.since;
   change.value = alert.value;
   change.action = rule.rule->action;
-  change.reads = rule.rule->reads;
+  change.reads = rule.rule->reads();
   change.checks = cell.checks();
   return change;
 }

@@ -91,11 +91,13 @@ class Reader {
   /// The group's labels and over them the rule's own. An empty text takes a label away, be it the group's or the expression's.
   void read_labels(const Node& node, const std::vector<Labels::Pair>& of_group, Rule& rule) {
     std::map<std::string, std::string> labels(of_group.begin(), of_group.end());
+    Labels own;
     for (auto& [name, value] : map(node, "labels", true, rule.alerting)) labels.insert_or_assign(std::move(name), std::move(value));
     for (const auto& [name, value] : labels) {
       if (value.empty()) rule.labels_removed.push_back(name);
-      rule.labels.set(name, value);
+      own.set(name, value);
     }
+    rule.labels = shared(std::move(own));
   }
 
   Rule read_rule(const Node& node, const Group& group, const std::vector<Labels::Pair>& of_group) {
@@ -114,7 +116,7 @@ class Reader {
     std::vector<Labels::Pair> annotations = map(node, "annotations", false, rule.alerting);
     for (const auto& [name, text] : annotations)
       if (text.empty()) rule.annotations_empty.push_back(name);
-    rule.annotations = Labels(std::move(annotations));
+    rule.annotations = shared(Labels(std::move(annotations)));
     if (!record.empty()) check_recording(node, record, rule);
     read_action(node, rule);
     read_expression(node, rule, group);
@@ -188,22 +190,17 @@ class Reader {
                           " and not at once",
                       "keep service and environment in every aggregation and match");
     }
-    read_names(rule);
   }
 
-  static void read_names(Rule& rule) {
-    for (const promql::Expr* selector : promql::selectors(*rule.expr)) {
-      std::string name;
-      for (const series::Matcher& m : selector->matchers) {
-        if (m.label() == kNameLabel && m.op() == series::Matcher::Op::equal) name = m.value();
-      }
-      if (std::find(rule.reads.begin(), rule.reads.end(), name) == rule.reads.end()) rule.reads.push_back(name);
-    }
+  SharedLabels shared(Labels labels) {
+    const auto known = shared_.find(labels);
+    return known != shared_.end() ? known->second : shared_.emplace(labels, labels).first->second;
   }
 
   const std::string& file_;
   const std::optional<ServiceKey>& only_;
   Fields fields_;
+  std::map<Labels, SharedLabels> shared_;  ///< those of the file, each once
 };
 
 /// The tree of a rule file. Prometheus reads JSON as YAML too; what is wrong with it is said better by a reader of JSON.
@@ -219,6 +216,19 @@ Result<Node> parse_tree(std::string_view text, const std::string& file, std::vec
 }
 
 }  // namespace
+
+std::vector<std::string> Rule::reads() const {
+  std::vector<std::string> out;
+  if (expr == nullptr) return out;
+  for (const promql::Expr* selector : promql::selectors(*expr)) {
+    std::string metric;
+    for (const series::Matcher& m : selector->matchers) {
+      if (m.label() == kNameLabel && m.op() == series::Matcher::Op::equal) metric = m.value();
+    }
+    if (std::find(out.begin(), out.end(), metric) == out.end()) out.push_back(std::move(metric));
+  }
+  return out;
+}
 
 Groups parse_groups(std::string_view text, const std::string& file, const std::optional<ServiceKey>& only,
                     std::vector<config::Problem>& problems) {

@@ -1,10 +1,14 @@
 // Rule files in Prometheus's form, read into groups, with what rollbackd reads from their labels.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "base/compact.hpp"
 #include "base/error.hpp"
 #include "base/time.hpp"
 #include "config/document.hpp"
@@ -13,22 +17,47 @@
 
 namespace rollbackd::rules {
 
+/// Labels that do not change. What is equal in one file is there once: most rules carry the same few.
+class SharedLabels {
+ public:
+  SharedLabels() = default;
+  SharedLabels(Labels labels)  // NOLINT(google-explicit-constructor): it is those labels
+      : held_(labels.empty() ? nullptr : std::make_shared<const Labels>(std::move(labels))) {}
+
+  const Labels& operator*() const { return held_ ? *held_ : nothing(); }
+  operator const Labels&() const { return **this; }  // NOLINT(google-explicit-constructor): it is those labels
+  const std::vector<Labels::Pair>& pairs() const { return (**this).pairs(); }
+  std::string_view get(std::string_view name) const { return (**this).get(name); }
+  bool has(std::string_view name) const { return (**this).has(name); }
+  bool empty() const { return held_ == nullptr; }
+  std::string to_string() const { return (**this).to_string(); }
+  friend bool operator==(const SharedLabels& a, const Labels& b) { return *a == b; }
+
+ private:
+  static const Labels& nothing() {
+    static const Labels none;
+    return none;
+  }
+  std::shared_ptr<const Labels> held_;
+};
+
 struct Rule {
   std::string name;  ///< alert's name, or recorded metric's name
-  bool alerting = true;
   promql::ExprPtr expr;
   std::string expr_text;
   Duration pending_for{};  ///< `for`
   Duration keep_firing_for{};
-  Labels labels, annotations;               ///< templates unexpanded
-  std::vector<std::string> labels_removed;  ///< written with an empty text, sorted: what the expression gives loses them
-  std::vector<std::string> annotations_empty;
-  AlertAction action = AlertAction::notify;  ///< label rollbackd_action
-  bool ignore_no_data = false;               ///< label rollbackd_no_data: ignore
+  SharedLabels labels, annotations;    ///< templates unexpanded
+  Packed<std::string> labels_removed;  ///< written with an empty text, sorted: what the expression gives loses them
+  Packed<std::string> annotations_empty;
   int line = 0;
-  // Derived at load:
-  bool service_local = false;      ///< proved by DESIGN.md section 5's conditions, or in a service's own rule file
-  std::vector<std::string> reads;  ///< metric names its selectors name; empty string among them: any metric
+  AlertAction action = AlertAction::notify;  ///< label rollbackd_action
+  bool alerting = true;
+  bool ignore_no_data = false;  ///< label rollbackd_no_data: ignore
+  bool service_local = false;   ///< derived: proved by DESIGN.md section 5's conditions, or in a service's own rule file
+
+  /// Metric names that its selectors name; empty string among them: any metric.
+  std::vector<std::string> reads() const;
 };
 
 struct Group {

@@ -39,7 +39,7 @@ void Judge::set_rules(Groups groups, Instant now) {
   for (RuleId id = 0; id < count; ++id) {
     const CompiledRule& rule = (*j.rules)[id];
     RuleFacts& facts = j.facts[id];
-    const std::vector<std::string>& removed = rule.rule->labels_removed;
+    const Packed<std::string>& removed = rule.rule->labels_removed;
     const bool removes =
         std::any_of(removed.begin(), removed.end(), [](const auto& l) { return l == kServiceLabel || l == kEnvironmentLabel; });
     facts.sets_owner = !rule.group->only && (removes || rule.labels().has(kServiceLabel) || rule.labels().has(kEnvironmentLabel));

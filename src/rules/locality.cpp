@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 
 namespace rollbackd::rules {
 namespace {
@@ -31,7 +32,7 @@ constexpr auto kOneByOne = std::to_array<std::string_view>(
      "histogram_avg", "histogram_count", "histogram_fraction", "histogram_stddev", "histogram_stdvar", "histogram_sum"});
 
 unsigned bit(std::string_view label) { return label == kOwn[0] ? 1U : label == kOwn[1] ? 2U : 0U; }
-unsigned bits(const std::vector<std::string>& labels) {
+unsigned bits(std::span<const std::string> labels) {
   unsigned out = 0;
   for (const std::string& label : labels) out |= bit(label);
   return out;
@@ -132,7 +133,7 @@ unsigned carried(const Expr& e) {
 
 unsigned set_by_labels(const Group& group, const Rule& rule) {
   unsigned out = 0;
-  for (const Labels* labels : {&group.labels, &rule.labels})
+  for (const Labels* labels : {&group.labels, &*rule.labels})
     for (const auto& [name, value] : labels->pairs()) out |= bit(name);
   return out;
 }

@@ -79,7 +79,7 @@ RuleSet::RuleSet(Groups groups) : groups_(std::move(groups)) {
       for (const auto& [name, value] : group.labels.pairs())
         if (!labels.has(name) && std::find(rule.labels_removed.begin(), rule.labels_removed.end(), name) == rule.labels_removed.end())
           labels.set(name, value);
-      if (labels != rule.labels) made.merged = std::make_unique<const Labels>(std::move(labels));
+      if (labels != *rule.labels) made.merged = std::make_unique<const Labels>(std::move(labels));
       const std::string text = (group.only ? group.only->text() : "") + '\n' + group.name + '\n' + rule.name + '\n' + rule.expr_text +
                                '\n' + (rule.alerting ? 'a' : 'r') + (made.timed ? 't' : 'l');
       made.key = key_of(text + '\n' + std::to_string(seen[key_of(text)]++));

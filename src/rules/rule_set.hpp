@@ -42,7 +42,7 @@ struct CompiledRule {
   std::unique_ptr<const Shape> shape;    ///< where it is of a plain shape and runs for one service alone
 
   /// The group's and the rule's own, templates unexpanded.
-  const Labels& labels() const { return merged ? *merged : rule->labels; }
+  const Labels& labels() const { return merged ? *merged : *rule->labels; }
 };
 
 /// All rules. Holds the groups; not copyable, because rules point into them.

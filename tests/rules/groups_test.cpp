@@ -61,7 +61,7 @@ TEST(Groups, AFullFileIsReadInJsonAndInYaml) {
     EXPECT_EQ(alert.action, AlertAction::emergency);
     EXPECT_TRUE(alert.ignore_no_data);
     EXPECT_TRUE(alert.service_local);
-    EXPECT_THAT(alert.reads, ElementsAre("job:errors:rate1m", "up"));
+    EXPECT_THAT(alert.reads(), ElementsAre("job:errors:rate1m", "up"));
   }
 }
 
@@ -215,7 +215,7 @@ TEST(Groups, WhatIsWrongWithJsonIsSaidOfJson) {
 }
 
 TEST(Groups, ASelectorWithoutANameReadsAnyMetric) {
-  EXPECT_THAT(rule(R"("alert": "A", "expr": "{check=\"x\"} > 0 or {__name__=~\"a.*\"} or b")").groups[0].rules[0].reads,
+  EXPECT_THAT(rule(R"("alert": "A", "expr": "{check=\"x\"} > 0 or {__name__=~\"a.*\"} or b")").groups[0].rules[0].reads(),
               ElementsAre("", "b"));
 }
 

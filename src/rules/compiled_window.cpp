@@ -164,6 +164,7 @@ std::optional<double> SlidingWindow::read_whole(const ShapePart& part, Instant n
 }
 
 std::optional<double> SlidingWindow::value(const ShapePart& part, Instant now) {
+  series_->points.prefetch(low_);
   move(series::window_begin(*series_, now - part.reach, now), part.reading);
   if (low_ == end_) return std::nullopt;
   const Fold f = total(part.reading);

@@ -68,7 +68,16 @@ class Ring {
   std::uint64_t end_number() const { return dropped_ + instants_.size(); }
   Instant instant(std::uint64_t number) const { return instants_[static_cast<std::size_t>(number - dropped_)]; }
   double value(std::uint64_t number) const { return number + 1 == end_number() ? newest_.value : value_of_run(run_of(number)); }
-  Point numbered(std::uint64_t number) const { return {instant(number), value(number)}; }
+  Point numbered(std::uint64_t number) const {
+    if (number + 1 == end_number()) return newest_;
+    return {instant(number), value_of_run(run_of(number))};
+  }
+  /// Of a point about to be read.
+  void prefetch(std::uint64_t number) const {
+    if (number < dropped_ || number >= end_number()) return;
+    __builtin_prefetch(&instants_[static_cast<std::size_t>(number - dropped_)]);
+    __builtin_prefetch(&word_of(number));
+  }
   /// Grows when points change otherwise than by appending and by dropping the oldest: who kept something about them begins anew.
   std::uint32_t revision() const { return revision_; }
 

@@ -112,6 +112,7 @@ void Store::register_source(const Source& source, Instant now) {
   Service& service = impl_->service(source.service);
   ++service.feeding;
   if (SourceState* known = service.source(source.check)) {
+    if (known->source.always.empty()) known->brought.clear();  // It delivered bit by bit: nothing of that ends.
     known->source = source;
     return;
   }

@@ -25,7 +25,7 @@ struct SourceState {
   std::optional<Instant> delivered;  ///< a whole batch, in this epoch
   std::string trouble{};             ///< why it cannot look, as it said itself; empty once it delivered again
   std::optional<Instant> spoke{};    ///< a batch of any kind with samples, in this epoch: what `Source::always` goes by
-  std::vector<Series*> brought{};    ///< by its last whole delivery; only of sources with `Source::always`
+  std::vector<Series*> brought{};    ///< by its last whole delivery: what the next one is likely to bring
 
   /// It said itself that it sees nothing: silent from here on, not only once its staleness has passed.
   /// @param still_speaks  it delivered those of its metrics that it knows all the same

@@ -206,7 +206,7 @@ std::span<Series* const> Store::commit(const Batch& batch) {
   if (late) at = *left_behind - kJustBefore;
 
   SeriesList brought;
-  if (source != nullptr && !source->source.always.empty()) brought.reserve(batch.samples.size());
+  if (source != nullptr) brought.reserve(batch.samples.size());
   bool spoke = false;
   for (std::size_t i = 0; i < batch.samples.size(); ++i) {
     const Sample& sample = batch.samples[i];
@@ -216,7 +216,7 @@ std::span<Series* const> Store::commit(const Batch& batch) {
     Series* s = source != nullptr && i < source->brought.size() ? source->brought[i] : nullptr;
     const bool got_one = store.commit_sample(sample, service, source, at, &s);
     if (got_one) touched.push_back(s);
-    if (s != nullptr && s->service == &service && brought.capacity() > 0) brought.push_back(s);
+    if (s != nullptr && s->service == &service && source != nullptr) brought.push_back(s);
   }
   if (source == nullptr) return touched;
   if (!whole) {
@@ -225,7 +225,11 @@ std::span<Series* const> Store::commit(const Batch& batch) {
     source->delivered = std::max(source->delivered.value_or(batch.at), batch.at);
     source->spoke = std::max(source->spoke.value_or(batch.at), batch.at);
     source->trouble.clear();
-    if (!source->source.always.empty()) store.end_missing(*source, std::move(brought), at);
+    if (source->source.always.empty()) {
+      source->brought = std::move(brought);
+    } else {
+      store.end_missing(*source, std::move(brought), at);
+    }
   }
   return touched;
 }

@@ -1,10 +1,11 @@
-#include "series/series.hpp"
 #include "series/store.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+
+#include "series/series.hpp"
 
 namespace rollbackd::series {
 namespace {
@@ -386,6 +387,22 @@ TEST(Always, AMetricThatAnotherCheckNamesAsItsOwnIsNotAScrapesUntilItDeliversIt)
   store.commit(scraped(t0 + 2s, {"up"}, "connection refused", "app"));
   EXPECT_TRUE(store.liveness(named("probe_success"), t0 + 2s, nullptr).blind) << "the scraped probe_success is not known any more";
   EXPECT_THAT(store.feeders(named("probe_success"), kShop), ElementsAre("app", "health"));
+}
+
+TEST(Staleness, WhatACheckDeliveredBitByBitDoesNotEndWhenItBecomesAScrape) {
+  Store store;
+  Source bits = scrape();
+  bits.always.clear();
+  store.register_source(bits, t0);
+  store.commit(scraped(t0, {"up", "old"}));
+  store.commit(scraped(t0 + 1s, {"old", "up", "more"}));
+  store.commit(scraped(t0 + 2s, {"up"}));
+  EXPECT_THAT(store.select_latest(named("old"), t0 + 2s, 5min, nullptr), SizeIs(1)) << "another bit another time";
+
+  store.commit(scraped(t0 + 3s, {"up", "old"}));
+  store.register_source(scrape(), t0 + 3s);
+  store.commit(scraped(t0 + 4s, {"up"}));
+  EXPECT_THAT(store.select_latest(named("old"), t0 + 4s, 5min, nullptr), SizeIs(1));
 }
 
 TEST(Staleness, ASeriesThatAWholeScrapeNoLongerBringsEndsThere) {

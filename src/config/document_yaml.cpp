@@ -242,6 +242,13 @@ bool not_yaml(const yaml_parser_t& parser, const Lines& lines, TreeBuilder& buil
   return builder.fail(place(parser.problem_mark), what, "check indentation, quotes and brackets here and on the line above");
 }
 
+/// libyaml also takes %YAML 1.2.
+bool says_other_version(const yaml_event_t& event) {
+  if (event.type != YAML_DOCUMENT_START_EVENT) return false;
+  const yaml_version_directive_t* version = event.data.document_start.version_directive;
+  return version != nullptr && (version->major != 1 || version->minor != 1);
+}
+
 }  // namespace
 
 bool read_yaml(std::string_view text, const Lines& lines, bool first_counts, TreeBuilder& builder) {
@@ -261,6 +268,10 @@ bool read_yaml(std::string_view text, const Lines& lines, bool first_counts, Tre
       builder.warn(at, "a second document begins here, and Prometheus reads the first alone",
                    "move its groups into the first, or into a file of their own");
       return true;
+    }
+    if (first_counts && says_other_version(event)) {
+      return builder.fail(place(event.start_mark), "not valid YAML: found incompatible YAML document",
+                          "remove the line that begins with %YAML: Prometheus reads none but %YAML 1.1");
     }
     if (!handler.on(event)) return false;
     read = read || event.type == YAML_DOCUMENT_END_EVENT;

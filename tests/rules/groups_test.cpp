@@ -166,13 +166,14 @@ TEST(Groups, WhatPrometheus3TakesIsTaken) {
 }
 
 TEST(Groups, AnOddFileGetsPromtoolsVerdict) {
-  for (const char* file :
-       {"x-anchors: &a {}\ngroups: []\n", "groups:\n- name: a\n  name: b\n", "groups:\n\t- name: a\n", "- groups\n",
-        "groups:\n- name: a\n  rules:\n  - alert: A\n    expr: {{ x }}\n", "{% if x %}\ngroups: []\n{% endif %}\n",
-        "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nspec: {groups: []}\n", "groups: a\n", "groups: [5]\n",
-        "groups:\n- name: a\n  interval: 5\n", "groups:\n- name: a\n  limit: ten\n", "groups:\n- {name: a, labels: {__name__: x}}\n"}) {
+  for (const char* file : {"x-anchors: &a {}\ngroups: []\n", "groups:\n- name: a\n  name: b\n", "groups:\n\t- name: a\n", "- groups\n",
+                           "groups:\n- name: a\n  rules:\n  - alert: A\n    expr: {{ x }}\n", "{% if x %}\ngroups: []\n{% endif %}\n",
+                           "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nspec: {groups: []}\n", "groups: a\n",
+                           "groups: [5]\n", "groups:\n- name: a\n  interval: 5\n", "groups:\n- name: a\n  limit: ten\n",
+                           "groups:\n- {name: a, labels: {__name__: x}}\n", "%YAML 1.2\n---\ngroups: []\n"}) {
     EXPECT_FALSE(read(file, "r.yml").errors.empty()) << file;
   }
+  EXPECT_THAT(read("%YAML 1.1\n---\ngroups: []\n", "r.yml").errors, IsEmpty());
   const Read merged = read("groups:\n- name: a\n  rules:\n  - &r {alert: A, expr: up, labels: {x: y}}\n  - {<<: *r, alert: B}\n", "r.yml");
   ASSERT_THAT(merged.errors, IsEmpty());
   EXPECT_EQ(merged.groups[0].rules[1].name, "B");

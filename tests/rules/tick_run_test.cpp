@@ -179,7 +179,7 @@ TEST(TickRun, ARuleThatRecordsWhatATestPutThereFailsUnlessBothAgree) {
 }
 
 TEST(TickRun, TimeReachesAsFarAsGosDurations) {
-  World w("groups: [{name: g, rules: [{record: r, expr: count_over_time(x[1h])}]}]");
+  World w("groups: [{name: g, rules: [{record: r, expr: 'count_over_time(x[1h])'}]}]");
   constexpr Duration kFar = 106'751 * 24h;
   w.put({{"__name__", "x"}}, kFar, 1);
   w.tick(kFar);

@@ -29,7 +29,8 @@ void find_reaches(const promql::Expr& e, Duration from, std::vector<Duration>& o
   if (e.at_kind != promql::Expr::At::none) from = kForEver;
   from = std::clamp(from + std::clamp(e.offset(), -kForEver, kForEver), Duration{0}, kForEver);
   if (e.kind == Kind::subquery || e.kind == Kind::range_selector) from = std::min(from + std::min(e.range, kForEver), kForEver);
-  if (e.kind == Kind::selector) from = std::min(from + promql::EvalOptions{}.lookback, kForEver);
+  const bool beyond = e.kind == Kind::range_selector && e.extend != promql::Expr::Extend::none;  // What lies before the window, too.
+  if (e.kind == Kind::selector || beyond) from = std::min(from + promql::EvalOptions{}.lookback, kForEver);
   if (e.kind == Kind::selector || e.kind == Kind::range_selector) out.push_back(from + 1min);
   for (const promql::ExprPtr& arg : e.args) find_reaches(*arg, from, out);
 }

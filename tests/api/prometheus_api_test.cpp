@@ -181,8 +181,9 @@ TEST_F(PrometheusApiTest, ParametersAreReadAsPrometheusReadsThem) {
   EXPECT_EQ(query("requests", {{"time", "1150"}, {"limit", "1"}}),
             R"({"status":"success","data":{"resultType":"vector","result":[{"metric":)" + metric("a") +
                 R"(,"value":[1150,"100"]}]},"warnings":["results truncated due to limit"]})");
-  EXPECT_EQ(query("1", {{"time", "yesterday"}}, 400),
-            error("bad_data", R"(invalid parameter \"time\": Invalid time value for 'time': cannot parse \"yesterday\" to a valid timestamp)"));
+  EXPECT_EQ(
+      query("1", {{"time", "yesterday"}}, 400),
+      error("bad_data", R"(invalid parameter \"time\": Invalid time value for 'time': cannot parse \"yesterday\" to a valid timestamp)"));
   EXPECT_EQ(query("1", {{"timeout", "soon"}}, 400),
             error("bad_data", R"(invalid parameter \"timeout\": cannot parse \"soon\" to a valid duration)"));
 }

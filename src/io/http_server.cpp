@@ -378,7 +378,11 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, std::s
     } else {
       request.peer = c->peer;
       request.remote = c->remote;
-      request.gone = [c] { return has_hung_up(*c); };
+      // Weak: a request that somebody keeps must not keep the connection, whose timer and socket end with their context.
+      request.gone = [weak = std::weak_ptr(c)] {
+        const auto still_there = weak.lock();
+        return still_there == nullptr || has_hung_up(*still_there);
+      };
       c->answering = true;
       response = co_await answer(self, std::move(request));
     }

@@ -18,6 +18,7 @@ Judge::Impl::Evaluated Judge::Impl::evaluate(const CompiledRule& rule, const Ser
   ++counters.evaluations;
   promql::EvalOptions options;
   options.at = now - rule.group->query_offset;
+  options.annotate = false;  // Nobody reads a rule's warnings, and they are texts made on every batch.
   Result<promql::Value> value =
       promql::evaluate(*rule.rule->expr, View(*this, scope, static_cast<RuleId>(&rule - rules->rules().data())), options);
   Evaluated out;

@@ -13,6 +13,19 @@ namespace {
 constexpr std::size_t kOthersMax = 20;  ///< as the engine asks
 constexpr Duration kQuiet = 30s;        ///< without a firing rollback alert, as the incident machine has it
 
+/// The news of how a decided rollback ended.
+event::OperationEnded ended_as(const OperationRequest& request, OperationStatus status, std::string detail = "") {
+  event::OperationEnded ended;
+  ended.operation = request.operation;
+  ended.kind = request.kind;
+  ended.status = status;
+  ended.trigger = request.trigger;
+  ended.from = request.from;
+  ended.to = request.to;
+  ended.detail = std::move(detail);
+  return ended;
+}
+
 }  // namespace
 
 config::ServiceSettings Replay::settings_of(const ServiceKey& key) const {
@@ -96,14 +109,7 @@ void Replay::operate(Watched& service, const OperationRequest& request) {
     told.details.set("release", request.to).set("from", request.from);
     report_.event(std::move(told));
   }
-  event::OperationEnded ended;
-  ended.operation = request.operation;
-  ended.kind = request.kind;
-  ended.status = OperationStatus::succeeded;
-  ended.trigger = request.trigger;
-  ended.from = request.from;
-  ended.to = request.to;
-  deliver(service, ended);
+  deliver(service, ended_as(request, OperationStatus::succeeded));
 }
 
 /// The rollback that was decided is not carried out: the incident is closed, so that the next one is judged too.
@@ -111,15 +117,7 @@ void Replay::conclude(Watched& service, const std::string& why) {
   const OperationRequest request = std::exchange(service.decided, std::nullopt)->request;
   service.muted = true;
   service.muted_why = why;
-  event::OperationEnded ended;
-  ended.operation = request.operation;
-  ended.kind = request.kind;
-  ended.status = OperationStatus::cancelled;
-  ended.trigger = request.trigger;
-  ended.from = request.from;
-  ended.to = request.to;
-  ended.detail = "the replay does not act";
-  deliver(service, ended);
+  deliver(service, ended_as(request, OperationStatus::cancelled, "the replay does not act"));
   deliver(service, event::Acknowledge{"the replay"});
   service.muted = false;
 }

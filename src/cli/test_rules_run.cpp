@@ -184,7 +184,7 @@ class Run {
   bool check_alertnames() {
     for (const AlertTest& t : test_.alert_tests) {
       if (!t.alertname.empty()) continue;
-      return refuse("an item under alert_rule_test misses required attribute alertname at eval_time " + go_duration(t.at) +
+      return refuse("an item under alert_rule_test misses required attribute alertname at eval_time " + promql::duration_text(t.at) +
                     (test_.name.empty() ? "" : " (in TestGroup " + test_.name + ")"));
     }
     return true;
@@ -263,7 +263,7 @@ class Run {
 
   void check_alerts(const rules::TickRun& run, const AlertTest& test) {
     if (skipped_alerts_.contains(test.alertname)) {
-      out_.skipped.push_back("alertname: " + test.alertname + ", time: " + go_duration(test.at) + ": " + kNoHistograms);
+      out_.skipped.push_back("alertname: " + test.alertname + ", time: " + promql::duration_text(test.at) + ": " + kNoHistograms);
       return;
     }
     std::vector<Alerted> got, want;
@@ -279,7 +279,7 @@ class Run {
     std::sort(want.begin(), want.end());
     if (got == want) return;
     std::string message = (test_.name.empty() ? "" : "    name: " + test_.name + ",\n") + "    alertname: " + test.alertname +
-                          ", time: " + go_duration(test.at) + ", \n";
+                          ", time: " + promql::duration_text(test.at) + ", \n";
     const std::string by(12, ' ');
     if (options_.diff) {
       message += "        diff (- expected, + got):" + indented(difference(describe(want), describe(got)), by);
@@ -295,13 +295,13 @@ class Run {
   }
 
   void check_expression(const rules::TickRun& run, const ExprTest& test) {
-    const std::string head = "    expr: " + promql::quoted(test.expr) + ", time: " + go_duration(test.at) + ",";
+    const std::string head = "    expr: " + promql::quoted(test.expr) + ", time: " + promql::duration_text(test.at) + ",";
     const auto parsed = promql::parse(test.expr);
     if (!parsed) return fail(head + " err: " + words_of(parsed.error()));
     const bool expects_histogram =
         std::any_of(test.samples.begin(), test.samples.end(), [](const ExpectedSample& s) { return !s.histogram.empty(); });
     if (expects_histogram || reads_histogram(**parsed)) {
-      out_.skipped.push_back("expr: " + promql::quoted(test.expr) + ", time: " + go_duration(test.at) + ": " + kNoHistograms);
+      out_.skipped.push_back("expr: " + promql::quoted(test.expr) + ", time: " + promql::duration_text(test.at) + ": " + kNoHistograms);
       return;
     }
     const auto value = run.query(*parsed, at(test.at));
@@ -344,32 +344,6 @@ class Run {
 };
 
 }  // namespace
-
-std::string go_duration(Duration d) {
-  struct Unit {
-    const char* name;
-    std::int64_t ms;
-    bool exact;  ///< used only where nothing is left over
-  };
-  constexpr std::int64_t kDay = 86'400'000;
-  constexpr std::array<Unit, 7> kUnits{{{"y", 365 * kDay, true},
-                                        {"w", 7 * kDay, true},
-                                        {"d", kDay, false},
-                                        {"h", 3'600'000, false},
-                                        {"m", 60'000, false},
-                                        {"s", 1000, false},
-                                        {"ms", 1, false}}};
-  std::int64_t left = d.count() / 1'000'000;
-  if (left == 0) return "0s";
-  std::string out = left < 0 ? "-" : "";
-  left = std::abs(left);
-  for (const Unit& unit : kUnits) {
-    if (left < unit.ms || (unit.exact && left % unit.ms != 0)) continue;
-    out += std::to_string(left / unit.ms) + unit.name;
-    left %= unit.ms;
-  }
-  return out;
-}
 
 TestOutcome run_test_group(const TestGroup& test, const rules::Groups& groups, Duration evaluation_interval, const TestOptions& options) {
   return Run(test, evaluation_interval, options).go(groups);

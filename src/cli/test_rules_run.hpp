@@ -28,7 +28,4 @@ struct TestOutcome {
 /// Runs one group of tests over `groups`, which are in the order in which they are to be evaluated.
 TestOutcome run_test_group(const TestGroup& test, const rules::Groups& groups, Duration evaluation_interval, const TestOptions& options);
 
-/// `d` as Go's model.Duration prints it: "1w", "1h30m", "0s".
-std::string go_duration(Duration d);
-
 }  // namespace rollbackd::cli

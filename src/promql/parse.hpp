@@ -148,6 +148,9 @@ Result<ExprPtr> parse(std::string_view text);
 std::string to_text(const Expr& expr);
 std::string to_text(const DurationExpr& duration);
 
+/// A duration as Prometheus prints it, to the millisecond: "1h30m", "0s". Years and weeks only where nothing is left over: 8d, not 1w1d.
+std::string duration_text(Duration d);
+
 /// A number as Prometheus prints it: the shortest digits that read back the same, `1e+06`, `+Inf`, `NaN`.
 std::string number_text(double value);
 

@@ -48,32 +48,6 @@ const char* text_of(series::Matcher::Op op) {
   return "";
 }
 
-/// Years and weeks only where nothing is left over: 8d, not 1w1d.
-std::string duration_text(Duration d) {
-  struct Unit {
-    const char* name;
-    std::int64_t ms;
-    bool exact;
-  };
-  constexpr std::array<Unit, 7> kUnits{{{"y", 31'536'000'000, true},
-                                        {"w", 604'800'000, true},
-                                        {"d", 86'400'000, false},
-                                        {"h", 3'600'000, false},
-                                        {"m", 60'000, false},
-                                        {"s", 1000, false},
-                                        {"ms", 1, false}}};
-  std::int64_t left = std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
-  if (left == 0) return "0s";
-  std::string out = left < 0 ? "-" : "";
-  left = std::abs(left);
-  for (const Unit& unit : kUnits) {
-    if (left < unit.ms || (unit.exact && left % unit.ms != 0)) continue;
-    out += std::to_string(left / unit.ms) + unit.name;
-    left %= unit.ms;
-  }
-  return out;
-}
-
 std::string literal_text(double seconds, bool as_duration) {
   if (!as_duration || !(std::abs(seconds) < 9.2e9)) return number_text(seconds);
   return duration_text(std::chrono::milliseconds(std::llround(seconds * 1e3)));
@@ -177,6 +151,31 @@ std::string duration_expression_text(const DurationExpr& d) {
 }
 
 }  // namespace
+
+std::string duration_text(Duration d) {
+  struct Unit {
+    const char* name;
+    std::int64_t ms;
+    bool exact;
+  };
+  constexpr std::array<Unit, 7> kUnits{{{"y", 31'536'000'000, true},
+                                        {"w", 604'800'000, true},
+                                        {"d", 86'400'000, false},
+                                        {"h", 3'600'000, false},
+                                        {"m", 60'000, false},
+                                        {"s", 1000, false},
+                                        {"ms", 1, false}}};
+  std::int64_t left = std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
+  if (left == 0) return "0s";
+  std::string out = left < 0 ? "-" : "";
+  left = std::abs(left);
+  for (const Unit& unit : kUnits) {
+    if (left < unit.ms || (unit.exact && left % unit.ms != 0)) continue;
+    out += std::to_string(left / unit.ms) + unit.name;
+    left %= unit.ms;
+  }
+  return out;
+}
 
 std::string number_text(double v) {
   if (std::isnan(v)) return "NaN";

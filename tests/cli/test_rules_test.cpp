@@ -102,14 +102,6 @@ TEST(SeriesNotation, AMetricKeepsEmptyLabelsOnlyWithoutAName) {
   for (const char* bad : {"x{a!=\"1\"}", "x{a}", "x{,}", "x y", "x{", "1"}) EXPECT_FALSE(parse_metric(bad)) << bad;
 }
 
-TEST(GoDuration, ReadsAsPromtoolPrintsIt) {
-  EXPECT_EQ(go_duration(0s), "0s");
-  EXPECT_EQ(go_duration(7 * 24h), "1w");
-  EXPECT_EQ(go_duration(8 * 24h), "8d");
-  EXPECT_EQ(go_duration(90min), "1h30m");
-  EXPECT_EQ(go_duration(1500ms), "1s500ms");
-}
-
 const char* const kRules = R"(
 groups:
 - name: first

@@ -343,5 +343,13 @@ TEST(Durations, AreRefusedAsPrometheusDoes) {
   EXPECT_THAT(why_not("x[" + sum + "]"), HasSubstr("nested too deeply"));
 }
 
+TEST(DurationText, IsPrometheusOwn) {
+  EXPECT_EQ(duration_text(0s), "0s");
+  EXPECT_EQ(duration_text(7 * 24h), "1w");
+  EXPECT_EQ(duration_text(8 * 24h), "8d");
+  EXPECT_EQ(duration_text(90min), "1h30m");
+  EXPECT_EQ(duration_text(1500ms), "1s500ms");
+}
+
 }  // namespace
 }  // namespace rollbackd::promql

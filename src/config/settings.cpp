@@ -59,4 +59,15 @@ const char* to_string(TestType v) {
   return "unknown";
 }
 
+const char* to_string(HookPoint v) {
+  switch (v) {
+    case HookPoint::before_switch: return "before_switch";
+    case HookPoint::after_switch: return "after_switch";
+    case HookPoint::after_restart: return "after_restart";
+    case HookPoint::after_verify: return "after_verify";
+    case HookPoint::on_failure: return "on_failure";
+  }
+  return "unknown";
+}
+
 }  // namespace rollbackd::config

@@ -50,7 +50,7 @@ struct ProcessSettings {
   bool operator==(const ProcessSettings&) const = default;
 };
 
-/// One component. Today a service has exactly one.
+/// One component: a part of a service with its own link. The first names the service's release.
 struct ComponentSettings {
   std::string name = "app";
   std::string driver = "symlink";
@@ -140,6 +140,55 @@ struct TestSettings {
   std::string json_pointer;
 };
 
+/// Where in an operation a hook is called. before_switch may still stop the operation; all the others come after the commit point.
+enum class HookPoint : int { before_switch = 1, after_switch = 2, after_restart = 3, after_verify = 4, on_failure = 5 };
+const char* to_string(HookPoint v);
+
+/// A program of the operator's, called in the course of an operation.
+struct HookSettings {
+  std::string name;  ///< default: its point, with a number where there are several
+  HookPoint at = HookPoint::before_switch;
+  std::vector<std::string> command;  ///< argv; the program is an absolute path and belongs to root
+  std::map<std::string, std::string> environment;
+  Duration timeout = 10s;                    ///< then TERM, after two seconds KILL
+  std::int64_t output_bytes_max = 64 << 10;  ///< kept of standard output and error together; the rest is read and dropped
+  /// Its failure stops the operation (before_switch) or makes it `failed` (later ones); else it is a warning in the record.
+  bool required = true;
+};
+
+/// A stretch of time that comes again, in which rollbackd does not act by itself and a person only with --lenient.
+struct WindowSettings {
+  std::string name;  ///< for people: "Black Friday"
+  /// freeze: nothing is changed. maintenance: people work on it; alerts that begin in it are no evidence either.
+  enum class Kind : int { freeze = 1, maintenance = 2 } kind = Kind::freeze;
+  std::string begins;     ///< calendar expression of systemd.time(7): "Fri 17:00", "*-12-20 00:00"
+  Duration length{};      ///< from each beginning
+  std::string time_zone;  ///< IANA name; empty: UTC
+  bool operator==(const WindowSettings&) const = default;
+};
+
+/// What is watched beside the releases, because it explains failures as well: shown as evidence, and a reason to hold.
+struct ChangesSettings {
+  std::string packages = "/var/log/dpkg.log";  ///< empty: packages are not watched
+  std::vector<std::string> paths;              ///< configuration files and directories; globs
+  bool units = true;                           ///< the unit's files and drop-ins, where systemd manages the service
+  bool hold = true;                            ///< a change younger than the release holds; false: it is only shown
+};
+
+/// The last good release's process, kept started beside the live one, so that a rollback need not wait for its start.
+struct WarmSettings {
+  bool enabled = false;
+  std::int64_t memory_bytes_max = 256 << 20;
+};
+
+/// What `rollbackctl drill --inject` may do to this service. Only a marked one may be broken on purpose.
+struct DrillSettings {
+  bool marked = false;
+  std::vector<std::string> inject;  ///< of crash, 500, log
+  std::string log;                  ///< file that an injected line is appended to
+  std::string fault_url;            ///< POST makes the service answer 500 until its next start
+};
+
 /// Where the running release can be asked for over the real path.
 struct IdentitySettings {
   std::string url;           ///< empty: none
@@ -157,8 +206,13 @@ struct PolicySettings {
   Duration deadline_standard = 60s;
   Duration deadline_emergency = 30s;
   Duration deadline_step = 30s;
-  bool late_automatic = false;  ///< `late: automatic`
-  bool trust_live = false;      ///< `trust_existing: live`: the release found live at first sight is good
+  bool late_automatic = false;          ///< `late: automatic`
+  bool trust_live = false;              ///< `trust_existing: live`: the release found live at first sight is good
+  Duration approve_timeout = 30min;     ///< automation approve: how long a decision waits for a person; then it is held
+  std::vector<WindowSettings> windows;  ///< freeze and maintenance
+  int keep_releases = 0;                ///< releases kept on disk beside those that a rollback needs; 0: none is ever removed
+  Duration keep_releases_for{};         ///< none younger than this is removed
+  Duration scrub_interval = 24h;        ///< how often a hashed release is read again in full; 0: never
 };
 
 struct ServiceSettings {
@@ -172,7 +226,26 @@ struct ServiceSettings {
   std::vector<TestSettings> verify;
   std::vector<std::string> depends_on;  ///< "db/prod"
   std::vector<std::string> rule_files;  ///< service-local; absolute after loading
+  std::vector<HookSettings> hooks{};
+  ChangesSettings changes{};
+  WarmSettings warm{};
+  DrillSettings drill{};
   Origin origin;
+};
+
+/// Services that are rolled back together, in this order.
+struct GroupSettings {
+  std::string name;
+  std::vector<std::string> services;  ///< "web/prod"
+  Origin origin{};
+};
+
+/// Bounds on what the daemon does to all of its services together.
+struct BreakerSettings {
+  int max_concurrent = 3;  ///< automatic operations at a time
+  int share_percent = 50;  ///< automatic rollbacks within `within`, of all services; beyond it everything holds
+  Duration within = 10min;
+  int services_min = 4;  ///< with fewer services the share is not asked
 };
 
 /// What an alert pushed from outside may cause. The first route that matches counts; an alert without one causes nothing.
@@ -209,6 +282,13 @@ struct Settings {
   std::vector<ChannelSettings> notify;
   std::vector<RouteSettings> routes;
   std::vector<ServiceSettings> services;
+  std::vector<GroupSettings> groups;
+  BreakerSettings breaker;
+  /// Who carries out steps: "auto" (the socket of `rollbackd --actor` where it is there, else "inline"), "inline" (this process),
+  /// "fork" (a child started at the beginning), or the path of the actor's socket.
+  std::string actor = "auto";
+  std::string kill_switch;           ///< file that stops every action while it is there; default STATE/kill-switch
+  Duration history_for = 365 * 24h;  ///< rows of the history and entries of the audit log are kept for so long
 };
 
 /// One setting with where it came from, for `config show`.

@@ -55,7 +55,7 @@ constexpr std::int64_t kDay = 24 * kHour;
 constexpr Choice kAutomation[] = {
     {"off", 0},
     {"observe", 1},
-    {"approve", 2, "use \"observe\" and act with rollbackctl rollback, or \"automatic\""},
+    {"approve", 2},
     {"automatic", 3},
 };
 constexpr Choice kEnforcement[] = {{"strict", 1}, {"lenient", 2}};
@@ -79,6 +79,8 @@ constexpr Choice kLate[] = {{"page", 0}, {"automatic", 1}};
 constexpr Choice kTrust[] = {{"none", 0}, {"live", 1}};
 constexpr Choice kChannels[] = {{"webhook", 1}, {"exec", 2}};
 constexpr Choice kSeverities[] = {{"info", 1}, {"warning", 2}, {"page", 3}};
+constexpr Choice kHookPoints[] = {{"before_switch", 1}, {"after_switch", 2}, {"after_restart", 3}, {"after_verify", 4}, {"on_failure", 5}};
+constexpr Choice kWindowKinds[] = {{"freeze", 1}, {"maintenance", 2}};
 constexpr Choice kLogLevels[] = {{"debug", 0}, {"info", 1}, {"warning", 2}, {"error", 3}};
 
 const Table& budget_table() {
@@ -767,6 +769,215 @@ const Table& channel_table() {
   return table;
 }
 
+const Table& window_table() {
+  static const Table table{
+      "window",
+      nullptr,
+      {{.key = "name", .kind = K::text, .doc = "What people call it.", .set = set<&WindowSettings::name>, .check = check_not_empty},
+       {.key = "kind",
+        .kind = K::choice,
+        .doc = "freeze: nothing is changed. maintenance: people work on it, and alerts that begin in it are no evidence.",
+        .fallback = "freeze",
+        .set = set<&WindowSettings::kind>,
+        .choices = kWindowKinds},
+       {.key = "begins",
+        .kind = K::text,
+        .doc = "When it begins, as a calendar expression of systemd.time(7).",
+        .set = set<&WindowSettings::begins>,
+        .required = true,
+        .check = check_not_empty,
+        .remedy = "write \"begins\": \"Fri 17:00\""},
+       {.key = "length",
+        .kind = K::duration,
+        .doc = "How long it lasts.",
+        .set = set<&WindowSettings::length>,
+        .min = kMinute,
+        .max = 90 * kDay,
+        .required = true,
+        .remedy = "write \"length\": \"64h\""},
+       {.key = "time_zone",
+        .kind = K::text,
+        .doc = "Time zone of the expression, as IANA names it; UTC unless given.",
+        .set = set<&WindowSettings::time_zone>}}};
+  return table;
+}
+
+const Table& hook_table() {
+  static const Table table{
+      "hook",
+      nullptr,
+      {{.key = "name",
+        .kind = K::text,
+        .doc = "Name of the hook; its point unless given.",
+        .set = set<&HookSettings::name>,
+        .check = check_name},
+       {.key = "at",
+        .kind = K::choice,
+        .doc = "Where in an operation it is called; only before_switch can still stop the operation.",
+        .set = set<&HookSettings::at>,
+        .required = true,
+        .choices = kHookPoints,
+        .remedy = "write \"at\": \"before_switch\""},
+       {.key = "command",
+        .kind = K::texts,
+        .doc = "Program (an absolute path, owned by root and writable by nobody else) and arguments; no shell reads it.",
+        .set = set<&HookSettings::command>,
+        .min = 1,
+        .max = 1000,
+        .required = true,
+        .check = check_text,
+        .remedy = "write \"command\": [\"/usr/local/sbin/drain\"]"},
+       {.key = "environment",
+        .kind = K::map,
+        .doc = "Variables beside those that every hook gets; nothing else of the daemon's environment is passed on.",
+        .set = set<&HookSettings::environment>,
+        .max = 256},
+       {.key = "timeout",
+        .kind = K::duration,
+        .doc = "It must end within this time; then it gets TERM, and KILL two seconds later.",
+        .fallback = "10s",
+        .set = set<&HookSettings::timeout>,
+        .min = 100 * kMillisecond,
+        .max = kHour},
+       {.key = "output_bytes_max",
+        .kind = K::integer,
+        .doc = "Output that is kept for the record; what is beyond it is dropped.",
+        .fallback = "65536",
+        .set = set<&HookSettings::output_bytes_max>,
+        .max = 16 << 20},
+       {.key = "required",
+        .kind = K::boolean,
+        .doc = "Whether its failure stops the operation or makes it failed.",
+        .fallback = "true",
+        .set = set<&HookSettings::required>}}};
+  return table;
+}
+
+const Table& changes_table() {
+  static const Table table{"changes",
+                           nullptr,
+                           {{.key = "packages",
+                             .kind = K::path,
+                             .doc = "dpkg's log; \"\" does not watch packages.",
+                             .fallback = "/var/log/dpkg.log",
+                             .set = set<&ChangesSettings::packages>},
+                            {.key = "paths",
+                             .kind = K::paths,
+                             .doc = "Configuration files and directories whose changes count; glob patterns.",
+                             .fallback = "",
+                             .set = set<&ChangesSettings::paths>,
+                             .max = 64},
+                            {.key = "units",
+                             .kind = K::boolean,
+                             .doc = "Whether changes of the unit's files and drop-ins count.",
+                             .fallback = "true",
+                             .set = set<&ChangesSettings::units>},
+                            {.key = "hold",
+                             .kind = K::boolean,
+                             .doc = "Whether a change younger than the release holds an automatic rollback, or is only shown.",
+                             .fallback = "true",
+                             .set = set<&ChangesSettings::hold>}}};
+  return table;
+}
+
+const Table& warm_table() {
+  static const Table table{"warm",
+                           nullptr,
+                           {{.key = "enabled",
+                             .kind = K::boolean,
+                             .doc = "Whether the last good release's process is kept started beside the live one.",
+                             .fallback = "false",
+                             .set = set<&WarmSettings::enabled>},
+                            {.key = "memory_bytes_max",
+                             .kind = K::integer,
+                             .doc = "Address space that it may have; beyond it, it is ended.",
+                             .fallback = "268435456",
+                             .set = set<&WarmSettings::memory_bytes_max>,
+                             .min = 1 << 20}}};
+  return table;
+}
+
+const Table& drill_table() {
+  static const Table table{
+      "drill",
+      nullptr,
+      {{.key = "marked",
+        .kind = K::boolean,
+        .doc = "Whether a drill may break this service on purpose.",
+        .fallback = "false",
+        .set = set<&DrillSettings::marked>},
+       {.key = "inject",
+        .kind = K::texts,
+        .doc = "What it may do: crash, 500, log.",
+        .fallback = "",
+        .set = set<&DrillSettings::inject>,
+        .max = 3,
+        .check = check_not_empty},
+       {.key = "log", .kind = K::path, .doc = "File that the line of \"log\" is appended to.", .set = set<&DrillSettings::log>},
+       {.key = "fault_url",
+        .kind = K::text,
+        .doc = "Address to POST to for \"500\": the service fails its requests until its next start.",
+        .set = set<&DrillSettings::fault_url>,
+        .check = check_http_url}}};
+  return table;
+}
+
+const Table& group_table() {
+  static const Table table{"group",
+                           nullptr,
+                           {{.key = "name",
+                             .kind = K::text,
+                             .doc = "Name of the group.",
+                             .set = set<&GroupSettings::name>,
+                             .required = true,
+                             .check = check_name,
+                             .remedy = "write \"name\": \"shop\""},
+                            {.key = "services",
+                             .kind = K::texts,
+                             .doc = "Its services in the order in which they are rolled back: NAME/ENVIRONMENT.",
+                             .set = set<&GroupSettings::services>,
+                             .min = 1,
+                             .max = 64,
+                             .required = true,
+                             .check = check_service_reference,
+                             .remedy = "write \"services\": [\"web/prod\", \"api/prod\"]"}}};
+  return table;
+}
+
+const Table& breaker_table() {
+  static const Table table{"breaker",
+                           nullptr,
+                           {{.key = "max_concurrent",
+                             .kind = K::integer,
+                             .doc = "Automatic operations at a time over all services.",
+                             .fallback = "3",
+                             .set = set<&BreakerSettings::max_concurrent>,
+                             .min = 1,
+                             .max = 1000},
+                            {.key = "share_percent",
+                             .kind = K::integer,
+                             .doc = "Share of all services that may be rolled back automatically within \"within\".",
+                             .fallback = "50",
+                             .set = set<&BreakerSettings::share_percent>,
+                             .min = 1,
+                             .max = 100},
+                            {.key = "within",
+                             .kind = K::duration,
+                             .doc = "The time over which that share is counted.",
+                             .fallback = "10m",
+                             .set = set<&BreakerSettings::within>,
+                             .min = kMinute,
+                             .max = kDay},
+                            {.key = "services_min",
+                             .kind = K::integer,
+                             .doc = "With fewer services the share is not asked.",
+                             .fallback = "4",
+                             .set = set<&BreakerSettings::services_min>,
+                             .min = 1,
+                             .max = 1000}}};
+  return table;
+}
+
 }  // namespace
 
 const Table& policy_table() {
@@ -817,7 +1028,38 @@ const Table& policy_table() {
         .doc = "live: the release found live at first sight counts as good at once.",
         .fallback = "none",
         .set = set<&PolicySettings::trust_live>,
-        .choices = kTrust}}};
+        .choices = kTrust},
+       {.key = "approve_timeout",
+        .kind = K::duration,
+        .doc = "automation approve: how long a decision waits for a person before it is held.",
+        .fallback = "30m",
+        .set = set<&PolicySettings::approve_timeout>,
+        .min = kSecond,
+        .max = 7 * kDay},
+       {.key = "windows",
+        .kind = K::objects,
+        .doc = "Times in which nothing is changed.",
+        .max = 64,
+        .table = window_table,
+        .place = append<&PolicySettings::windows>},
+       {.key = "keep_releases",
+        .kind = K::integer,
+        .doc = "Releases kept on disk beside those that a rollback needs; 0 removes none.",
+        .fallback = "0",
+        .set = set<&PolicySettings::keep_releases>,
+        .max = 1000},
+       {.key = "keep_releases_for",
+        .kind = K::duration,
+        .doc = "No release that was live within this time is removed.",
+        .fallback = "0s",
+        .set = set<&PolicySettings::keep_releases_for>,
+        .max = 3650 * kDay},
+       {.key = "scrub_interval",
+        .kind = K::duration,
+        .doc = "How often the files of a hashed release are read again in full; 0s: never.",
+        .fallback = "24h",
+        .set = set<&PolicySettings::scrub_interval>,
+        .max = 365 * kDay}}};
   return table;
 }
 
@@ -841,11 +1083,13 @@ const Table& service_table() {
         .remedy = "write \"environment\": \"prod\""},
        {.key = "automation",
         .kind = K::choice,
-        .doc = "What rollbackd may do by itself: nothing (off), only say what it would do (observe), or act (automatic).",
+        .doc = "What rollbackd may do by itself: nothing (off), only say what it would do (observe), act after a person's approval "
+               "(approve), or act (automatic).",
         .set = set<&ServiceSettings::automation>,
         .required = true,
         .choices = kAutomation,
-        .remedy = "write \"automation\": \"observe\" to begin with; off, observe and automatic are there, and none is the default"},
+        .remedy =
+            "write \"automation\": \"observe\" to begin with; off, observe, approve and automatic are there, and none is the default"},
        {.key = "enforcement",
         .kind = K::choice,
         .doc = "lenient turns the guards that \"--lenient\" passes into warnings.",
@@ -864,7 +1108,7 @@ const Table& service_table() {
        {.key = "url", .kind = K::text, .doc = "Short form: address of an http check named \"health\".", .check = check_http_url},
        {.key = "components",
         .kind = K::objects,
-        .doc = "The parts that move together; one in this version.",
+        .doc = "The parts that move together; the first names the release.",
         .min = 1,
         .max = 64,
         .required = true,
@@ -902,7 +1146,28 @@ const Table& service_table() {
         .doc = "Rule files that see this service's series alone; glob patterns.",
         .fallback = "",
         .set = set<&ServiceSettings::rule_files>,
-        .max = 64}}};
+        .max = 64},
+       {.key = "hooks",
+        .kind = K::objects,
+        .doc = "Programs called in the course of an operation.",
+        .max = 32,
+        .table = hook_table,
+        .place = append<&ServiceSettings::hooks>},
+       {.key = "changes",
+        .kind = K::object,
+        .doc = "What is watched beside the releases, because it explains failures as well.",
+        .table = changes_table,
+        .place = part<&ServiceSettings::changes>},
+       {.key = "warm",
+        .kind = K::object,
+        .doc = "Keeps the last good release's process started.",
+        .table = warm_table,
+        .place = part<&ServiceSettings::warm>},
+       {.key = "drill",
+        .kind = K::object,
+        .doc = "What `rollbackctl drill --inject` may do to this service.",
+        .table = drill_table,
+        .place = part<&ServiceSettings::drill>}}};
   return table;
 }
 
@@ -974,7 +1239,35 @@ const Table& settings_table() {
                              .kind = K::objects,
                              .doc = "The services that are watched; more may stand in files under services.d.",
                              .max = 1000,
-                             .table = service_table}}};
+                             .table = service_table},
+                            {.key = "groups",
+                             .kind = K::objects,
+                             .doc = "Services that are rolled back together.",
+                             .max = 256,
+                             .table = group_table,
+                             .place = append<&Settings::groups>},
+                            {.key = "breaker",
+                             .kind = K::object,
+                             .doc = "Bounds on what is done to all services together.",
+                             .table = breaker_table,
+                             .place = part<&Settings::breaker>},
+                            {.key = "actor",
+                             .kind = K::text,
+                             .doc = "Who carries out steps: auto, inline, fork, or the path of the actor's socket.",
+                             .fallback = "auto",
+                             .set = set<&Settings::actor>,
+                             .check = check_not_empty},
+                            {.key = "kill_switch",
+                             .kind = K::path,
+                             .doc = "File that stops every action while it is there; kill-switch in the state directory unless given.",
+                             .set = set<&Settings::kill_switch>},
+                            {.key = "history_for",
+                             .kind = K::duration,
+                             .doc = "How long rows of the history are kept.",
+                             .fallback = "365d",
+                             .set = set<&Settings::history_for>,
+                             .min = kDay,
+                             .max = 36500 * kDay}}};
   return table;
 }
 

@@ -31,7 +31,10 @@ struct GuardInput {
   /// One release further back in an incident whose first target failed its verification in another way: `cooldown` and `recent_release` are
   /// about the first rollback of an incident and pass; `budget` counts it.
   bool further_step = false;
-  bool daemon_acting_elsewhere = false;  ///< reserved for max_concurrent
+  FleetFacts fleet{};
+  bool approved = false;              ///< a person said yes to this decision
+  std::string lock_held_by_caller{};  ///< id of the deployment lock that the caller holds
+  bool accept_data_loss = false;
 };
 
 /// Who may pass over which guard: `--force`, `--lenient`.

@@ -131,6 +131,11 @@ class Incident {
   void handle(Turn& turn, const event::Unsuspend& e);
   void handle(Turn& turn, const event::Mark& e);
   void handle(Turn& turn, const event::Acknowledge& e);
+  void handle(Turn& turn, const event::Approve& e);
+  void handle(Turn& turn, const event::Locked& e);
+  void handle(Turn& turn, const event::Changed& e);
+  void handle(Turn& turn, const event::Drilled& e);
+  void handle(Turn& turn, const event::Pruned& e);
   void handle(Turn& turn, const event::StateUntrusted& e);
   void handle(Turn& turn, const event::Tick& e);
   void end_suspension_when_due(Turn& turn);

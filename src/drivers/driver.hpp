@@ -35,8 +35,9 @@ struct DriverContext {
   io::Worker* bulk = nullptr;   ///< hashing
   ServiceKey service;
   config::ComponentSettings settings;
-  std::string service_directory;  ///< STATE/services/NAME.ENV: keeper's socket, output; 0700, made by the engine
-  std::string program;            ///< path of the rollbackd binary, for --keeper
+  std::string service_directory;              ///< STATE/services/NAME.ENV: keeper's socket, output; 0700, made by the engine
+  std::string program;                        ///< path of the rollbackd binary, for --keeper
+  std::vector<config::HookSettings> hooks{};  ///< of the whole service; for the hook runner
 };
 
 class Driver {  // Puts a release back on one kind of platform.
@@ -81,6 +82,25 @@ class Manager {  // Starts and stops one component's process.
   /// Reports the process, first at once, then each start and exit. Until cancelled.
   virtual boost::asio::awaitable<void> watch(std::function<void(ProcessEvent)> sink) = 0;
 };
+
+/// Calls the operator's programs. A hook is a step like any other: driver "hook", action "hook", arguments {"name", "at"}; where it stands
+/// in the plan follows from `at`. A repeated step (same operation id and number) returns the first outcome: no hook is called twice by a
+/// retry.
+class HookRunner {
+ public:
+  virtual ~HookRunner() = default;
+  /// One step for each hook at `at`, in the configuration's order.
+  virtual std::vector<Step> plan(config::HookPoint at) const = 0;
+  /// Runs one. @param facts  what the hook gets to know, as variables ROLLBACKD_NAME: {"service", "environment", "operation", "kind",
+  /// "from",
+  ///        "to", "status", ...}
+  /// Outcome `refused`: not in the configuration any more, or its program is not root's alone; `failed`: exit status; `timed_out`.
+  /// Facts: {"exit_code", "signal", "output", "output_bytes"}.
+  virtual boost::asio::awaitable<Outcome> run(Step step, Json facts, Duration deadline) = 0;
+};
+
+/// Never null; without hooks it plans none.
+std::unique_ptr<HookRunner> make_hook_runner(DriverContext context);
 
 Result<std::unique_ptr<Driver>> make_driver(DriverContext context);
 /// Nothing (a null pointer) for ManagerType::none.

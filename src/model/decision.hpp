@@ -74,6 +74,20 @@ struct ObserverFacts {
   std::string why;  ///< "the reactor was stopped for 3.2s"
 };
 
+/// What the whole daemon is doing when the second opinion ended: for the guards that look beyond one service.
+struct FleetFacts {
+  int automatic_running = 0;  ///< automatic operations on other services now
+  int rolled_back = 0;        ///< services rolled back automatically within the breaker's time, this one not counted
+  int services = 0;           ///< all that are watched
+  bool breaker_free = true;
+  std::string why;       ///< when it is not
+  std::string window;    ///< evidence that a freeze or maintenance window is open now, with its end; empty: none is
+  Instant window_until;  ///< its end, when one is open
+  /// "api/prod": a service that this one depends on, that has an incident of its own and a younger release: the cause comes before the
+  /// symptom.
+  std::string cause_elsewhere;
+};
+
 /// What a look at the target found, right before acting.
 struct TargetFacts {
   std::string release;
@@ -125,6 +139,7 @@ struct Settled {
   std::vector<ReprobeAnswer> dependencies{};
   ObserverFacts observer;
   TargetFacts target;
+  FleetFacts fleet{};
 };
 /// An operation on this service began (automatic or manual); nothing else may act until it ended.
 struct OperationBegan {
@@ -165,6 +180,27 @@ struct Mark {
 struct Acknowledge {
   std::string principal;
 };
+/// A person says yes or no to the decision that waits for approval.
+struct Approve {
+  std::string principal, reason;
+  bool yes = true;
+};
+/// A deployment lock was taken, or given back (`lock` has no id then). The engine has asked whether it may.
+struct Locked {
+  DeployLock lock;
+};
+/// Something else than a release changed.
+struct Changed {
+  OtherChange change;
+};
+/// A drill went all the way through.
+struct Drilled {
+  Instant at;
+};
+/// A release's directory was removed from disk by our own retention.
+struct Pruned {
+  std::string release;
+};
 /// The state could not be written: this service holds until a restart.
 struct StateUntrusted {
   std::string why;
@@ -175,7 +211,8 @@ struct Tick {};
 
 using Event = std::variant<event::Switched, event::Started, event::Stopped, event::CheckHealth, event::Alert, event::RuleVerdict,
                            event::Pushed, event::Settled, event::OperationBegan, event::OperationEnded, event::TargetHashed, event::Gap,
-                           event::Suspend, event::Unsuspend, event::Mark, event::Acknowledge, event::StateUntrusted, event::Tick>;
+                           event::Suspend, event::Unsuspend, event::Mark, event::Acknowledge, event::Approve, event::Locked, event::Changed,
+                           event::Drilled, event::Pruned, event::StateUntrusted, event::Tick>;
 
 // ---- What the incident machine asks for. Data, performed by the engine; each outcome comes back as an event. ----
 namespace action {

@@ -1,5 +1,8 @@
 #include "model/release.hpp"
 
+#include "base/digest.hpp"
+#include "base/ids.hpp"
+#include "base/text.hpp"
 #include "model/fields.hpp"
 
 namespace rollbackd {
@@ -77,6 +80,15 @@ Result<Release> release_from(const Json& json, const std::string& what) {
   return release;
 }
 
+Result<ComponentRelease> component_from(const Json& json, const std::string& what) {
+  Fields fields(json, what);
+  ComponentRelease component;
+  fields.get("component", component.component);
+  fields.get("release", component.release);
+  if (!fields.ok()) return fields.error();
+  return component;
+}
+
 Json entry_json(const LedgerEntry& entry, const ClockReading& clock) {
   Json json = Json::object();
   json.set("release", release_json(entry.release));
@@ -86,6 +98,17 @@ Json entry_json(const LedgerEntry& entry, const ClockReading& clock) {
   put(json, "reason", entry.reason);
   put(json, "intact", entry.intact);
   put(json, "intact_why", entry.intact_why);
+  if (!entry.components.empty()) {
+    Json list = Json::array();
+    for (const ComponentRelease& one : entry.components) {
+      Json json_one = Json::object();
+      put(json_one, "component", one.component);
+      put(json_one, "release", one.release);
+      list.push(std::move(json_one));
+    }
+    json.set("components", std::move(list));
+  }
+  if (entry.scrubbed) json.set("scrubbed", StoredClock::number(clock, *entry.scrubbed));
   return json;
 }
 
@@ -100,6 +123,8 @@ Result<LedgerEntry> entry_from(const Json& json, const std::string& what, const 
   fields.get("reason", entry.reason);
   fields.get("intact", entry.intact);
   fields.get("intact_why", entry.intact_why);
+  get_list(fields, "components", entry.components, component_from);
+  fields.get("scrubbed", clock, entry.scrubbed);
   if (!fields.ok()) return fields.error();
   return entry;
 }
@@ -227,7 +252,99 @@ Result<Suspension> suspension_from(const Json& json, const StoredClock& clock) {
   return suspension;
 }
 
+Json lock_json(const DeployLock& lock, const ClockReading& clock) {
+  Json json = Json::object();
+  put(json, "id", lock.id);
+  json.set("until", StoredClock::number(clock, lock.until));
+  put(json, "reason", lock.reason);
+  put(json, "principal", lock.principal);
+  return json;
+}
+
+Result<DeployLock> lock_from(const Json& json, const StoredClock& clock) {
+  Fields fields(json, "lock");
+  DeployLock lock;
+  fields.required("id");
+  fields.get("id", lock.id);
+  fields.get("until", clock, lock.until);
+  fields.get("reason", lock.reason);
+  fields.get("principal", lock.principal);
+  if (!fields.ok()) return fields.error();
+  return lock;
+}
+
+Json approval_json(const PendingApproval& approval, const ClockReading& clock) {
+  Json json = Json::object();
+  put(json, "decision", approval.decision);
+  put(json, "incident", approval.incident);
+  put(json, "from", approval.from);
+  put(json, "to", approval.to);
+  json.set("asked", StoredClock::number(clock, approval.asked));
+  json.set("until", StoredClock::number(clock, approval.until));
+  put(json, "approved_by", approval.approved_by);
+  return json;
+}
+
+Result<PendingApproval> approval_from(const Json& json, const StoredClock& clock) {
+  Fields fields(json, "approval");
+  PendingApproval approval;
+  fields.required("decision");
+  fields.get("decision", approval.decision);
+  fields.get("incident", approval.incident);
+  fields.get("from", approval.from);
+  fields.get("to", approval.to);
+  fields.get("asked", clock, approval.asked);
+  fields.get("until", clock, approval.until);
+  fields.get("approved_by", approval.approved_by);
+  if (!fields.ok()) return fields.error();
+  return approval;
+}
+
+Json change_json(const OtherChange& change, const ClockReading& clock) {
+  Json json = Json::object();
+  put(json, "kind", static_cast<std::int64_t>(change.kind));
+  put(json, "what", change.what);
+  json.set("at", StoredClock::number(clock, change.at));
+  return json;
+}
+
+Result<OtherChange> change_from(const Json& json, const std::string& what, const StoredClock& clock) {
+  Fields fields(json, what);
+  OtherChange change;
+  fields.required("kind");
+  fields.get_enum("kind", OtherChange::Kind::package, OtherChange::Kind::boot, change.kind);
+  fields.get("what", change.what);
+  fields.get("at", clock, change.at);
+  if (!fields.ok()) return fields.error();
+  return change;
+}
+
 }  // namespace
+
+std::string name_of(const std::vector<ComponentRelease>& components) {
+  if (components.empty()) return {};
+  std::string joined, rest;
+  bool same = true;
+  for (const ComponentRelease& one : components) {
+    if (one.release.empty()) return {};
+    same = same && one.release == components.front().release;
+    joined += (joined.empty() ? "" : "+") + one.release;
+  }
+  if (same) return components.front().release;
+  if (is_release_id(joined)) return joined;
+  const std::string& first = components.front().release;
+  return cut(first, 100) + "+" + sha256_hex(joined).substr(0, 12);
+}
+
+const char* to_string(OtherChange::Kind v) {
+  switch (v) {
+    case OtherChange::Kind::package: return "package";
+    case OtherChange::Kind::config: return "config";
+    case OtherChange::Kind::unit: return "unit";
+    case OtherChange::Kind::boot: return "boot";
+  }
+  return "unknown";
+}
 
 const char* to_string(Standing standing) {
   switch (standing) {
@@ -287,6 +404,14 @@ Json ServiceState::to_json(const ClockReading& clock) const {
   for (const PushedAlert& one : pushed) alerts.push(pushed_json(one, clock));
   json.set("pushed", std::move(alerts));
   put(json, "fence", fence);
+  if (lock) json.set("lock", lock_json(*lock, clock));
+  if (approval) json.set("approval", approval_json(*approval, clock));
+  if (!changes.empty()) {
+    Json others = Json::array();
+    for (const OtherChange& one : changes) others.push(change_json(one, clock));
+    json.set("changes", std::move(others));
+  }
+  if (drilled) json.set("drilled", StoredClock::number(clock, *drilled));
   return json;
 }
 
@@ -316,6 +441,16 @@ Result<ServiceState> ServiceState::from_json(const Json& json, const ClockReadin
   }
   get_list(fields, "pushed", state.pushed, [&](const Json& one, const std::string& what) { return pushed_from(one, what, stored); });
   fields.get("fence", state.fence);
+  if (fields.ok() && !fields["lock"].is_null()) {
+    state.lock.emplace();
+    fields.take(lock_from(fields["lock"], stored), *state.lock);
+  }
+  if (fields.ok() && !fields["approval"].is_null()) {
+    state.approval.emplace();
+    fields.take(approval_from(fields["approval"], stored), *state.approval);
+  }
+  get_list(fields, "changes", state.changes, [&](const Json& one, const std::string& what) { return change_from(one, what, stored); });
+  fields.get("drilled", stored, state.drilled);
   if (!fields.ok()) return fields.error();
   return state;
 }

@@ -39,6 +39,12 @@ struct Release {
   bool operator==(const Release&) const = default;
 };
 
+/// Which release one component runs.
+struct ComponentRelease {
+  std::string component, release;
+  bool operator==(const ComponentRelease&) const = default;
+};
+
 /// One row of the ledger.
 struct LedgerEntry {
   Release release;
@@ -48,7 +54,14 @@ struct LedgerEntry {
   std::string reason;      ///< why it has this standing, for people
   bool intact = false;     ///< hashed in full and unchanged since, as far as the last look could tell
   std::string intact_why;  ///< why not, when it is not
+  /// Where a service has several components: each one's own release while this one was live, in the components' order. Empty with one.
+  std::vector<ComponentRelease> components{};
+  std::optional<Instant> scrubbed{};  ///< when its files were last read in full and found as the digest says
 };
+
+/// The name of what several components run together: their common id, else their ids joined by "+" in their order; where that is no release
+/// id (too long), the first component's id, "+" and the first 12 hex digits of a SHA-256 over the rest. Empty when one of them is.
+std::string name_of(const std::vector<ComponentRelease>& components);
 
 /// One stay of one release on a service.
 struct Epoch {
@@ -89,6 +102,33 @@ struct Suspension {
   std::string principal;
 };
 
+/// Nobody deploys while it is held but its holder; an automatic rollback is held too.
+struct DeployLock {
+  std::string id;  ///< UUIDv7; who gives it back says it
+  Instant until;
+  std::string reason, principal;
+  bool operator==(const DeployLock&) const = default;
+};
+
+/// A decision that waits for a person (automation approve).
+struct PendingApproval {
+  std::string decision;  ///< its id
+  std::string incident, from, to;
+  Instant asked, until;
+  std::string approved_by{};  ///< set once a person said yes: then it acts
+  bool operator==(const PendingApproval&) const = default;
+};
+
+/// Something else than a release that changed and may explain a failure. Numbers reach disk.
+struct OtherChange {
+  enum class Kind : int { package = 1, config = 2, unit = 3, boot = 4 };
+  Kind kind = Kind::config;
+  std::string what;  ///< "libssl3 3.0.11-1 -> 3.0.15-1", "/etc/shop/shop.conf"; at most 200 bytes
+  Instant at;
+  bool operator==(const OtherChange&) const = default;
+};
+const char* to_string(OtherChange::Kind v);
+
 /// An alert that came from outside (Alertmanager's webhook) and was let through by a route.
 struct PushedAlert {
   /// Of fingerprint and startsAt, 32 hex digits: the same alert from three Alertmanagers, through two groups of theirs, or again after a
@@ -113,10 +153,15 @@ struct ServiceState {
   std::optional<Suspension> suspension;
   std::vector<PushedAlert> pushed;  ///< oldest `received` first; at most kPushedMax: resolved ones go first
   std::int64_t fence = 0;           ///< highest fencing token seen
+  std::optional<DeployLock> lock{};
+  std::optional<PendingApproval> approval{};
+  std::vector<OtherChange> changes{};  ///< oldest first; at most kChangesMax
+  std::optional<Instant> drilled{};    ///< when a drill last succeeded
 
   static constexpr std::size_t kLedgerMax = 32;
   static constexpr std::size_t kPastMax = 32;
   static constexpr std::size_t kPushedMax = 24;
+  static constexpr std::size_t kChangesMax = 16;
 
   /// @param clock  turns instants into storable stamps and back
   Json to_json(const ClockReading& clock) const;

@@ -260,8 +260,6 @@ TEST(Load, WhatTheDesignNamesButThisVersionLacksIsAClearError) {
   const auto first = [](const std::string& more) { return problems(load_with(more)); };
 
   EXPECT_THAT(first(R"("url": "https://a/")"), ElementsAre(HasSubstr("an https address is not available in this version")));
-  EXPECT_THAT(problems(load_text(R"({"services": [{"name": "a", "environment": "p", "automation": "approve", "current": "/c"}]})")),
-              ElementsAre(HasSubstr("\"automation\": \"approve\" is not available in this version")));
   EXPECT_THAT(problems(load_text(R"({"services": [{"name": "a", "environment": "p", "automation": "off",
  "components": [{"current": "/c", "driver": "git"}]}]})")),
               ElementsAre(HasSubstr("/etc/r/r.json:2:45: \"driver\": \"git\" is not available in this version (use \"symlink\"")));

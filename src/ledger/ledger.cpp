@@ -84,18 +84,36 @@ Choice choose_target(const ServiceState& state, const std::vector<std::string>& 
   for (const LedgerEntry& entry : state.ledger) newest_first.push_back(&entry);
   std::stable_sort(newest_first.begin(), newest_first.end(),
                    [](const LedgerEntry* a, const LedgerEntry* b) { return a->last_live > b->last_live; });
+  const auto possible = [&](const LedgerEntry* entry) {
+    const std::string& id = entry->release.id;
+    return id != state.epoch.release && entry->standing == Standing::good && std::find(never.begin(), never.end(), id) == never.end();
+  };
+  const auto refused = [&](const LedgerEntry* entry) {
+    const std::string incompatible = why_incompatible(state, entry->release.id);
+    return incompatible.empty() ? why_insecure(state, entry->release.id) : incompatible;
+  };
+  const LedgerEntry* chosen = nullptr;
+  const LedgerEntry* newest = nullptr;
+  for (const LedgerEntry* entry : newest_first) {
+    if (!possible(entry)) continue;
+    if (newest == nullptr) newest = entry;
+    if (chosen == nullptr && refused(entry).empty()) chosen = entry;
+  }
+  if (chosen == nullptr) chosen = newest;
+
   Choice choice;
+  if (chosen != nullptr) choice.target = chosen->release;
   for (const LedgerEntry* entry : newest_first) {
     const std::string& id = entry->release.id;
-    if (id == state.epoch.release) continue;
+    if (id == state.epoch.release || entry == chosen) continue;
     if (std::find(never.begin(), never.end(), id) != never.end()) {
       choice.why_not.push_back(id + ": already left in this incident");
     } else if (entry->standing != Standing::good) {
       choice.why_not.push_back(id + ": " + why_passed_by(*entry));
-    } else if (choice.target) {
-      choice.why_not.push_back(id + ": good, but older than " + choice.target->id);
+    } else if (const std::string why = refused(entry); !why.empty()) {
+      choice.why_not.push_back(id + ": " + why);
     } else {
-      choice.target = entry->release;
+      choice.why_not.push_back(id + ": good, but older than " + choice.target->id);
     }
   }
   return choice;

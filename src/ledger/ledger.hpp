@@ -20,12 +20,45 @@ LedgerEntry& note_live(ServiceState& state, const Release& release, Instant now)
 /// Gives `release` a standing with its reason. Returns false (and changes nothing) when it is not in the ledger.
 bool set_standing(ServiceState& state, std::string_view release, Standing standing, const std::string& reason);
 
+/// Takes down that the content of `release` was read in full and has this digest. Another digest than the known one is another release
+/// under the same id: what was known of the old one does not hold for it. It begins again as a candidate where it is live, and is `unknown`
+/// where it is not; bad and revoked stay what they are, for nobody has shown that it became better.
+enum class Content : int { not_in_ledger, first, same, other };
+/// @param how  what differs, for people: "app.py has another size"; may be empty
+Content note_content(ServiceState& state, std::string_view release, const std::string& digest, const std::string& how, Instant now);
+
+/// Which of two releases was made first: by `created` where both say it, else by ids that are timestamps or running numbers, else by when
+/// they were first seen.
+/// @return -1 when `a` is the older one, 1 when it is the younger one, 0 when it is the same, nothing when that cannot be told
+std::optional<int> age_order(const LedgerEntry& a, const LedgerEntry& b);
+
+/// Why going from the live release to `target` would meet data that it cannot read: the live one's `min_compatible` says that none older
+/// than X works with it, and `target` is older, or whether it is cannot be told. Empty when nothing speaks against it.
+std::string why_incompatible(const ServiceState& state, std::string_view target);
+/// Why `target` would reopen what the live release closed: its `security_epoch` is lower. Empty when it is not.
+std::string why_insecure(const ServiceState& state, std::string_view target);
+
 /// The release to go back to, and why the others were not chosen.
 struct Choice {
   std::optional<Release> target;
   std::vector<std::string> why_not;  ///< "v3: bad: rolled back at ...", one line a release that was passed by
 };
-/// The newest (by last_live) good release other than the live one and those in `never`. Intactness is not asked here: it is a guard.
+/// The newest (by last_live) good release other than the live one and those in `never`; first among those that are neither incompatible nor
+/// insecure. Where there is none of them, the newest good one all the same: a guard refuses it by name, and a person sees what to pass
+/// over. Intactness is not asked here: it is a guard.
 Choice choose_target(const ServiceState& state, const std::vector<std::string>& never);
+
+/// What of a service's releases retention must not remove, beside what its policy keeps.
+struct Retention {
+  std::size_t keep = 0;               ///< releases kept on disk beside the protected ones; 0: nothing is removed
+  Duration keep_for{};                ///< none younger than this, by when it was last live or first seen
+  std::vector<std::string> in_use{};  ///< that a link, a running operation or another component refers to
+};
+/// Why `release` may not be removed from disk whatever the policy says; empty when it may.
+std::string why_kept(const ServiceState& state, std::string_view release, const std::vector<std::string>& in_use);
+/// Which of `on_disk` may be removed, the longest not live first. Never the live one, the one before it, the last good one, one in
+/// `in_use`, one that the ledger does not know (somebody may still be writing it), or any while an incident is open.
+std::vector<std::string> to_remove(const ServiceState& state, const std::vector<std::string>& on_disk, const Retention& policy,
+                                   Instant now);
 
 }  // namespace rollbackd::ledger

@@ -63,7 +63,52 @@ Result<OperationRequest> request_from(const Json& json) {
   return request;
 }
 
+/// Both values mostly differ in the release alone: then the second is written as that, because a record has 4 KiB.
+std::string shortened(const ComponentMove& move) {
+  const std::size_t way = move.from_path.rfind('/') + 1;
+  const bool same_way = way > 0 && move.to_path.rfind('/') + 1 == way && move.to_path.compare(0, way, move.from_path, 0, way) == 0;
+  return same_way ? move.to_path.substr(way) : move.to_path;
+}
+
+Json move_json(const ComponentMove& move) {
+  const std::string to = shortened(move);
+  Json json = Json::object();
+  json.set("component", move.component).set("from_path", move.from_path);
+  json.set(to == move.to_path ? "to_path" : "to", to);
+  put(json, "armed_inode", static_cast<std::int64_t>(move.armed_inode));
+  json.set("stands", static_cast<int>(move.stands));
+  return json;
+}
+
+Result<ComponentMove> move_from(const Json& json) {
+  Fields fields(json, "operation record, component");
+  ComponentMove move;
+  std::string to;
+  fields.required("component");
+  fields.get("component", move.component);
+  fields.get("from_path", move.from_path);
+  fields.get("to_path", move.to_path);
+  fields.get("to", to);
+  fields.get("armed_inode", move.armed_inode);
+  fields.get_enum("stands", ComponentMove::Stands::unknown, ComponentMove::Stands::elsewhere, move.stands);
+  if (!fields.ok()) return fields.error();
+  if (!to.empty()) move.to_path = move.from_path.substr(0, move.from_path.rfind('/') + 1) + to;
+  return move;
+}
+
+constexpr std::size_t kMovesMax = 64;  // More than the configuration allows: a record is read before its service is known.
+
 }  // namespace
+
+const char* to_string(ComponentMove::Stands v) {
+  switch (v) {
+    case ComponentMove::Stands::unknown: return "unknown";
+    case ComponentMove::Stands::from: return "from";
+    case ComponentMove::Stands::to: return "to";
+    case ComponentMove::Stands::elsewhere: return "elsewhere";
+  }
+  return "unknown";
+}
 
 const char* to_string(OperationKind v) {
   switch (v) {
@@ -263,6 +308,11 @@ Json OperationRecord::to_json(const ClockReading& clock) const {
   put(json, "from_path", from_path);
   put(json, "to_path", to_path);
   put(json, "armed_inode", static_cast<std::int64_t>(armed_inode));
+  if (!components.empty()) {
+    Json moves = Json::array();
+    for (const ComponentMove& move : components) moves.push(move_json(move));
+    json.set("components", std::move(moves));
+  }
   json.set("at", StoredClock::number(clock, at));
   json.set("begun", StoredClock::number(clock, begun));
   if (switched) json.set("switched", StoredClock::number(clock, *switched));
@@ -290,6 +340,16 @@ Result<OperationRecord> OperationRecord::from_json(const Json& json, const Clock
   fields.get("from_path", record.from_path);
   fields.get("to_path", record.to_path);
   fields.get("armed_inode", record.armed_inode);
+  if (fields.ok() && fields["components"].is_array()) {
+    for (const Json& one : fields["components"].elements()) {
+      if (record.components.size() >= kMovesMax) fields.fail("components", "there are too many of them");
+      ComponentMove move;
+      if (fields.ok()) fields.take(move_from(one), move);
+      if (fields.ok()) record.components.push_back(std::move(move));
+    }
+  } else if (!fields["components"].is_null()) {
+    fields.fail("components", "it is not a JSON array");
+  }
   fields.get("at", stored, record.at);
   fields.get("begun", stored, record.begun);
   fields.get("switched", stored, record.switched);

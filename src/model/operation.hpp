@@ -54,7 +54,7 @@ struct Step {
   std::string component;
   std::string driver;  ///< "symlink", "supervised", "command"
   int version = 1;     ///< of the driver's arguments
-  std::string action;  ///< "traffic_away", "switch", "restart", "traffic_back"
+  std::string action;  ///< "traffic_away", "hook", "switch", "restart", "traffic_back"
   Json arguments;
   Json to_json() const;
   static Result<Step> from_json(const Json& json);
@@ -92,7 +92,7 @@ struct OperationRequest {
   std::string failure_type;            ///< of the incident, for the record
 };
 
-/// Waves -> instances -> components -> steps; one of each today, so a plan is its steps in order.
+/// Waves -> instances -> components -> steps; one wave and one instance today, so a plan is its steps in order.
 struct Plan {
   OperationRequest request;
   std::vector<Step> steps;
@@ -112,6 +112,20 @@ enum class OperationPhase : int {
 };
 const char* to_string(OperationPhase v);
 
+/// One component's part of an operation, where a service has several: its link as it was planned, and where it stands.
+struct ComponentMove {
+  /// Where the link is, as far as the operation's own steps say. Numbers reach disk.
+  enum class Stands : int { unknown = 0, from = 1, to = 2, elsewhere = 3 };
+  std::string component;
+  std::string from_path, to_path;  ///< link values
+  std::uint64_t armed_inode = 0;   ///< of the link that was exchanged in
+  Stands stands = Stands::from;
+  std::string from() const { return from_path.substr(from_path.rfind('/') + 1); }  ///< the release that `from_path` ends in
+  std::string to() const { return to_path.substr(to_path.rfind('/') + 1); }
+  bool operator==(const ComponentMove&) const = default;
+};
+const char* to_string(ComponentMove::Stands v);
+
 /// One record of the state file's ring.
 struct OperationRecord {
   int format = 1;
@@ -121,10 +135,11 @@ struct OperationRecord {
   OperationStatus status = OperationStatus::planned;
   int attempt = 1;  ///< counted before each try
   std::int64_t fence = 0;
-  std::string from_path, to_path;  ///< link values as they were planned
-  std::uint64_t armed_inode = 0;   ///< of the link that was exchanged in
-  Instant at;                      ///< of this record
-  Instant begun;                   ///< of the operation
+  std::string from_path, to_path;           ///< link values as they were planned; empty with several components
+  std::uint64_t armed_inode = 0;            ///< of the link that was exchanged in
+  std::vector<ComponentMove> components{};  ///< with several: each one's, in the order of their switches; empty with one
+  Instant at;                               ///< of this record
+  Instant begun;                            ///< of the operation
   std::optional<Instant> switched;
   std::optional<Instant> restarted;
   std::string note;  ///< error text of a failed one

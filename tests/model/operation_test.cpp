@@ -55,15 +55,29 @@ TEST(OperationRecord, ReadsBackWhatItWrote) {
   EXPECT_EQ(read->armed_inode, 1234567890123U);
 }
 
+TEST(OperationRecord, KeepsWhereEachComponentWasAndIsToBe) {
+  using Stands = ComponentMove::Stands;
+  OperationRecord record = full_record();
+  record.components = {{"app", "../releases/v2", "../releases/v1", 7, Stands::to},
+                       {"config", "/etc/shop/releases/c2", "elsewhere/c1", 0, Stands::from},
+                       {"assets", "a1", "a1", 9, Stands::elsewhere}};
+
+  const auto read = OperationRecord::from_json(Json::parse(record.to_json(kClock).dump()).value(), kClock);
+
+  ASSERT_TRUE(read) << read.error().text();
+  EXPECT_EQ(read->components, record.components);
+  EXPECT_EQ(read->components[1].from() + read->components[1].to() + read->components[2].to(), "c2c1a1");
+}
+
 TEST(OperationRecord, NamesTheFieldThatIsWrong) {
   struct Case {
     const char* field;
     Json bad;
   };
-  const std::vector<Case> cases{
-      {"format", 2},  {"node", 1},       {"phase", 8},        {"phase", "verifying"}, {"status", 0},
-      {"status", 12}, {"attempt", 1.5},  {"armed_inode", -1}, {"at", "now"},          {"from_path", true},
-      {"request", 1}, {"clock", Json()}, {"note", 3},         {"switched", "x"},      {"attempt", 99'999'999'999}};
+  const std::vector<Case> cases{{"format", 2},     {"node", 1},         {"phase", 8},      {"phase", "verifying"},
+                                {"status", 0},     {"status", 12},      {"attempt", 1.5},  {"armed_inode", -1},
+                                {"at", "now"},     {"from_path", true}, {"request", 1},    {"clock", Json()},
+                                {"components", 1}, {"note", 3},         {"switched", "x"}, {"attempt", 99'999'999'999}};
   for (const Case& c : cases) {
     Json json = full_record().to_json(kClock);
     json.set(c.field, c.bad);

@@ -20,7 +20,7 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr int kOk = 0, kWarning = 1, kCritical = 2, kUnknown = 3;
+constexpr int kOk = 0, kCritical = 2, kUnknown = 3;  // 1 is a warning: it stands between them.
 constexpr const char* kStatus = "plugin_status";
 constexpr const char* kPerfData = "plugin_perfdata";
 constexpr std::array<const char*, 6> kMetrics{

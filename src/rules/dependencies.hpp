@@ -31,7 +31,9 @@ class Dependencies {
   std::vector<RuleId> readers(RuleId id) const;
   /// Alerting rules of this name.
   std::span<const RuleId> alerting(std::string_view name) const {
-    const auto [from, to] = std::ranges::equal_range(by_name_, name, {}, [this](RuleId id) -> std::string_view { return name_of(id); });
+    const auto from =
+        std::lower_bound(by_name_.begin(), by_name_.end(), name, [this](RuleId id, std::string_view n) { return name_of(id) < n; });
+    const auto to = std::upper_bound(from, by_name_.end(), name, [this](std::string_view n, RuleId id) { return n < name_of(id); });
     return {from, to};
   }
   /// Whether each reads what the other makes, over however many others (a rule that counts all alerts, itself among them): then neither

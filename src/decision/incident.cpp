@@ -135,20 +135,44 @@ void Incident::handle(Turn& turn, const event::Stopped& e) {
   if (e.clean && std::holds_alternative<Settling>(phase_)) vanished(turn, "the service was stopped on purpose");
 }
 
+/// A release was read in full. `e.facts.why` says what differs from what was known; `e.digest` is empty when it could not be read.
 void Incident::handle(Turn& turn, const event::TargetHashed& e) {
   LedgerEntry* entry = ledger::find(state_, e.facts.release);
   if (entry == nullptr) return;
-  const bool other_content = !e.digest.empty() && !entry->release.digest.empty() && e.digest != entry->release.digest;
+  const Standing was = entry->standing;
+  const ledger::Content content = ledger::note_content(state_, e.facts.release, e.digest, e.facts.why, turn.now);
+  const bool other_content = content == ledger::Content::other;
   const bool intact = e.facts.present && e.facts.intact && !other_content;
-  std::string why = other_content ? "its content differs from what was hashed before" : e.facts.why;
-  if (intact) why.clear();
-  const bool first_digest = entry->release.digest.empty() && !e.digest.empty();
-  const bool changed = first_digest || entry->intact != intact || entry->intact_why != why;
-  if (first_digest) entry->release.digest = e.digest;
+  std::string why = intact ? "" : e.facts.why;
+  if (other_content && why.empty()) why = "its content differs from what was hashed before";
+  const bool damaged = entry->intact && !intact;
+  const bool changed = content == ledger::Content::first || other_content || entry->intact != intact || entry->intact_why != why;
   entry->intact = intact;
   entry->intact_why = cut(why, 256);
+  if (intact && !e.digest.empty()) entry->scrubbed = turn.now;
   if (changed) turn.add(action::Persist{});
+  if (other_content) {
+    arm(turn);  // The target may be another one now.
+    return content_changed(turn, *entry, was);
+  }
   ask_again_ = true;
+  const bool wanted = entry->standing == Standing::good && entry->release.id != state_.epoch.release;
+  if (damaged && wanted) {
+    notify(turn, Notification::Severity::page, e.facts.release + " of " + state_.service.text() + " is not intact any more",
+           entry->intact_why + "\nIt was good; nothing goes back to it until it is whole again.");
+  }
+}
+
+void Incident::content_changed(Turn& turn, const LedgerEntry& entry, Standing was) {
+  ask_again_ = true;
+  const bool live = entry.release.id == state_.epoch.release;
+  // What a service writes into its own directory while it bakes is news; a good release that is another one now is a page.
+  const auto severity = was == Standing::good ? Notification::Severity::page : Notification::Severity::warning;
+  std::string text = entry.intact_why + "\nIt was " + to_string(was) + " and is " + to_string(entry.standing) + " now";
+  text += live ? ", and bakes again."
+               : "; rollbackctl mark good " + state_.service.name + " " + entry.release.id + " --reason ... trusts what is there now.";
+  notify(turn, severity, entry.release.id + " of " + state_.service.text() + " is another release now: its files changed under the same id",
+         text);
 }
 
 void Incident::handle(Turn&, const event::Gap&) {

@@ -126,6 +126,7 @@ class Incident {
   void handle(Turn& turn, const event::OperationBegan& e);
   void handle(Turn& turn, const event::OperationEnded& e);
   void handle(Turn& turn, const event::TargetHashed& e);
+  void content_changed(Turn& turn, const LedgerEntry& entry, Standing was);
   void handle(Turn& turn, const event::Gap& e);
   void handle(Turn& turn, const event::Suspend& e);
   void handle(Turn& turn, const event::Unsuspend& e);

@@ -714,9 +714,53 @@ TEST(Commands, ATargetWithOtherContentThanItWasHashedWithIsNotIntact) {
   EXPECT_TRUE(ledger::find(m.incident->state(), "v1")->intact);
   m.send(event::TargetHashed{TargetFacts{"v1", true, true, ""}, "bbb"});
   EXPECT_FALSE(ledger::find(m.incident->state(), "v1")->intact);
+  EXPECT_EQ(m.standing("v1"), Standing::unknown) << "another release under the same id: nothing known of the old one holds for it";
+  EXPECT_EQ(m.pages(), 1);
   m.crashed();
   m.settled();
-  EXPECT_EQ(m.refused(), Guards{"target_intact"});
+  EXPECT_EQ(m.count<action::Operate>(), 0);
+  EXPECT_EQ(m.refused(), (Guards{"target_intact", "target_known_good"}));
+}
+
+TEST(Commands, ATargetThatIsDamagedIsToldAtOnceAndTakenAgainWhenItIsWhole) {
+  Machine m;
+  m.v2_bakes();
+  m.send(event::TargetHashed{TargetFacts{"v1", true, true, ""}, "aaa"});
+  m.send(event::TargetHashed{TargetFacts{"v1", false, false, "no directory"}, ""});
+  EXPECT_EQ(m.pages(), 1);
+  EXPECT_EQ(m.standing("v1"), Standing::good);
+  m.send(event::TargetHashed{TargetFacts{"v1", true, true, ""}, "aaa"});
+  EXPECT_TRUE(ledger::find(m.incident->state(), "v1")->intact);
+}
+
+TEST(Commands, TheLiveReleaseWithOtherContentBakesAgain) {
+  Machine m;
+  m.v2_bakes();
+  m.send(event::TargetHashed{TargetFacts{"v2", true, true, ""}, "aaa"});
+  m.send(event::Mark{"v2", Standing::good, "r", "me"});
+  m.send(event::TargetHashed{TargetFacts{"v2", true, false, "app.py has another size"}, "bbb"});
+  EXPECT_EQ(m.standing("v2"), Standing::candidate);
+  EXPECT_EQ(m.pages(), 1);
+}
+
+TEST(Commands, ATargetThatTheLiveReleaseSpeaksAgainstIsRefusedByName) {
+  for (const bool data : {true, false}) {
+    Machine m;
+    m.v2_bakes();
+    ServiceState state = m.incident->state();
+    LedgerEntry* live = ledger::find(state, "v2");
+    if (data) {
+      live->release.min_compatible = "v2";
+    } else {
+      live->release.security_epoch = 1;
+    }
+    GuardInput input = m.incident->guard_input(m.now);
+    input.state = &state;
+    input.to = "v1";
+    const auto answers = ask_guards(input, {});
+    const auto no = refusing(answers);
+    EXPECT_NE(std::find(no.begin(), no.end(), data ? "reversible" : "target_known_good"), no.end());
+  }
 }
 
 TEST(Commands, ReleasesFoundOnDiskAreCandidatesAndNewOnlyOnce) {

@@ -4,6 +4,7 @@
 //   Settling  --evidence vanished-->           Watching   (or the hold before)
 //   Settling  --every guard says yes-->        Operating  (Record, Persist, Operate)
 //   Settling  --a guard says no-->             Held       (Record, Persist, Notify page)
+//   Settling  --only `approved` says no-->     Held       (approval.cpp)
 //   Held      --something may turn it-->       Settling
 //   Operating --OperationEnded-->              Watching or Held (operations.cpp)
 #include <algorithm>
@@ -23,7 +24,10 @@ constexpr Duration kSettleSafety = 1s;
 constexpr Duration kQuiet = 30s;
 constexpr std::size_t kEvidenceTextsMax = 20;
 
-bool is_about_time(const std::string& guard) { return guard == "cooldown" || guard == "budget" || guard == "not_suspended"; }
+bool is_about_time(const std::string& guard) {
+  return guard == "cooldown" || guard == "budget" || guard == "not_suspended" || guard == "window_open" || guard == "deploy_lock_free" ||
+         guard == "approved";  // Asked for as soon as no other guard refuses.
+}
 
 /// The name that people gave what was asked: the service's, or that of the check's `dependency`; with what it said.
 std::string name_of_dependency(const config::ServiceSettings& settings, const ReprobeAnswer& answer) {
@@ -34,13 +38,13 @@ std::string name_of_dependency(const config::ServiceSettings& settings, const Re
   return answer.detail.empty() ? name : name + " (" + cut(answer.detail, 120) + ")";
 }
 
+}  // namespace
+
 std::string signature_of(const Decision& decision) {
   std::string out = std::string(to_string(decision.kind)) + "|" + decision.release + "|" + decision.target;
   for (const GuardAnswer& answer : decision.guards) out += "|" + answer.guard + (answer.yes ? "=yes" : "=no");
   return decision.guards.empty() ? out + "|" + decision.reason : out;
 }
-
-}  // namespace
 
 void Incident::evaluate(Turn& turn) {
   if (settings_.automation == config::Automation::off) {
@@ -171,11 +175,15 @@ void Incident::decide(Turn& turn, const event::Settled& answers) {
   input.evidence_fresh = further_ || !only_unconfirmed;
   input.evidence_detail =
       input.evidence_fresh ? cut(decision.evidence.front(), 300) : "the failing check could not be asked again, so nothing is known";
+  input.fleet = answers.fleet;
+  input.approved = approved(decision.target, turn.now);
+  window_until_ = answers.fleet.window.empty() ? std::nullopt : std::optional(answers.fleet.window_until);
   decision.guards = ask_guards(input);
 
   const Trigger trigger = only_pushed && !standing.empty() ? Trigger::alert : Trigger::automatic;
   if (all_yes(decision.guards)) return roll_back(turn, std::move(decision), mode, trigger);
   held_keys_ = std::move(known);
+  if (refusing(decision.guards) == std::vector<std::string>{"approved"}) return await_approval(turn, std::move(decision));
   ask_at_ = when_time_turns_it(refusing(decision.guards), turn.now);
   if (!decision.target.empty() && answers.observer.healthy && answers.target.release != decision.target)
     ask_at_ = turn.now + kAskSpacing;  // The target changed meanwhile; the look was at another one.
@@ -201,6 +209,9 @@ void Incident::roll_back(Turn& turn, Decision decision, Mode mode, Trigger trigg
   decision.operation = request.operation;
   decision.reason = from + " fails and every guard says yes: back to " + decision.target;
   request.reason = cut(join(decision.evidence, "; "), 500);
+  if (state_.approval && approved(decision.target, turn.now))
+    request.reason = cut("approved by " + state_.approval->approved_by + "; " + request.reason, 500);
+  state_.approval.reset();
 
   incident.acted = true;
   ++incident.steps_back;
@@ -245,6 +256,10 @@ void Incident::vanished(Turn& turn, std::string reason) {
   std::optional<Decision> held = settling != nullptr ? settling->held : std::nullopt;
   const bool stays_held = held && (!state_trusted_ || !state_.incident || state_.incident->acted);
   phase_ = stays_held ? Phase(Held{*held}) : Phase(Watching{});
+  if (state_.approval && !state_.approval->approved_by.empty()) {  // It was about a failure that is over: the next one asks again.
+    state_.approval.reset();
+    turn.add(action::Persist{});
+  }
   Decision decision = make_decision(turn.now, DecisionKind::none, std::move(reason));
   const std::string signature = signature_of(decision);
   if (signature == last_signature_) return;
@@ -256,6 +271,7 @@ void Incident::close_incident(Turn& turn, std::string how) {
   if (!state_.incident) return;
   action::IncidentClosed closed{*state_.incident, std::move(how)};
   state_.incident.reset();
+  state_.approval.reset();
   last_signature_.clear();
   ways_.clear();
   held_keys_.clear();
@@ -285,6 +301,7 @@ void Incident::close_when_quiet(Turn& turn) {
 /// When passing time alone could turn every "no" of `refusing` into a yes; nothing when it cannot.
 std::optional<Instant> Incident::when_time_turns_it(const std::vector<std::string>& refusing, Instant now) const {
   if (!std::all_of(refusing.begin(), refusing.end(), is_about_time)) return std::nullopt;
+  const auto refuses = [&](const char* guard) { return std::find(refusing.begin(), refusing.end(), guard) != refusing.end(); };
   Instant at = now;
   for (auto past = state_.past.rbegin(); past != state_.past.rend(); ++past) {
     if (!past->automatic) continue;
@@ -298,6 +315,8 @@ std::optional<Instant> Incident::when_time_turns_it(const std::vector<std::strin
   if (allowed == 0) return std::nullopt;
   if (used.size() >= allowed) at = std::max(at, used[used.size() - allowed] + settings_.policy.budget_per);
   if (state_.suspension) at = std::max(at, state_.suspension->until);
+  if (state_.lock && refuses("deploy_lock_free")) at = std::max(at, state_.lock->until);
+  if (window_until_ && refuses("window_open")) at = std::max(at, *window_until_);
   return at > now ? std::optional(at) : std::nullopt;
 }
 

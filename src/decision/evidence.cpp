@@ -33,6 +33,9 @@ bool Incident::counts(const Remembered& alert, Instant now) const {
   const AlertChange& change = alert.change;
   if (change.action < AlertAction::rollback || !alert.fresh || alert.acknowledged) return false;
   if (change.since < state_.epoch.switched) return false;  // It fired about the release before.
+  if (std::any_of(maintenance_.begin(), maintenance_.end(),
+                  [&](const auto& m) { return change.since >= m.first && change.since < m.second; }))
+    return false;  // Somebody was working on it.
   if (stopped_ && stopped_cleanly_) return false;
   if (about_files(change)) return true;
   const bool exits = reads(change, "process_exits_total");

@@ -36,4 +36,7 @@ std::set<std::string> ways_of(Cause cause);
 /// "ProcessCrashed firing since ...: summary (value 1)".
 std::string text_of(const AlertChange& change);
 
+/// What people have been told of a decision: another one with the same signature is no news.
+std::string signature_of(const Decision& decision);
+
 }  // namespace rollbackd::decision

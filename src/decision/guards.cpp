@@ -47,6 +47,7 @@ Says not_suspended(const GuardInput& in) {
 Says reversible(const GuardInput& in) {
   const LedgerEntry* live = ledger::find(*in.state, in.from);
   if (live != nullptr && live->release.irreversible) return {false, in.from + " says of itself that it cannot be taken back"};
+  if (const std::string why = ledger::why_incompatible(*in.state, in.to); !why.empty()) return {false, why};
   return {true, in.from + " does not say that it is irreversible"};
 }
 
@@ -55,6 +56,7 @@ Says target_known_good(const GuardInput& in) {
   if (in.to.empty()) return {false, "the ledger has no other good release"};
   if (entry == nullptr) return {false, in.to + " is not in the ledger"};
   if (entry->standing != Standing::good) return {false, in.to + " is " + to_string(entry->standing)};
+  if (const std::string why = ledger::why_insecure(*in.state, in.to); !why.empty()) return {false, why};
   return {true, in.to + " is good" + (entry->reason.empty() ? "" : ": " + entry->reason)};
 }
 
@@ -101,6 +103,18 @@ Says live_is_suspect(const GuardInput& in) {
   return {true, in.from + " is " + (live == nullptr ? "not in the ledger" : to_string(live->standing))};
 }
 
+Says window_open(const GuardInput& in) {
+  if (in.fleet.window.empty()) return {true, "no freeze and no maintenance now"};
+  return {false, in.fleet.window};
+}
+
+Says deploy_lock_free(const GuardInput& in) {
+  const auto& lock = in.state->lock;
+  if (!lock || in.now >= lock->until) return {true, "no deployment lock is held"};
+  if (in.lock_held_by_caller == lock->id) return {true, "the caller holds the deployment lock"};
+  return {false, "locked until " + format_rfc3339(lock->until) + " by " + lock->principal + ": " + lock->reason};
+}
+
 Says dependency_healthy(const GuardInput& in) {
   if (in.dependencies_failing.empty()) return {true, "no dependency is known to fail"};
   return {false, "failing: " + join(in.dependencies_failing, ", ")};
@@ -133,6 +147,28 @@ Says not_shared_failure(const GuardInput& in) {
   return {!many && !all_with_dependencies, cut(text, 500)};
 }
 
+Says cause_first(const GuardInput& in) {
+  const std::string& cause = in.fleet.cause_elsewhere;
+  if (cause.empty()) return {true, "no service that it depends on fails with a younger release"};
+  return {false, cause + " fails too and has the younger release: the cause is rolled back before the symptom"};
+}
+
+/// What changed since the live release was put there may be the cause as well: going back would not help, and hide it.
+Says no_other_change(const GuardInput& in) {
+  std::vector<std::string> since;
+  for (const OtherChange& change : in.state->changes)
+    if (change.at >= in.state->epoch.switched)
+      since.push_back(std::string(to_string(change.kind)) + " " + change.what + " at " + format_rfc3339(change.at));
+  if (since.empty()) return {true, "nothing else is known to have changed since " + in.from + " went live"};
+  return {!in.settings->changes.hold, cut("changed since " + in.from + " went live: " + join(since, "; "), 500)};
+}
+
+Says fleet_breaker(const GuardInput& in) {
+  if (!in.fleet.breaker_free) return {false, in.fleet.why.empty() ? "too much is done to the fleet at a time" : in.fleet.why};
+  return {true, std::to_string(in.fleet.automatic_running) + " automatic operations run, " + std::to_string(in.fleet.rolled_back) + " of " +
+                    std::to_string(in.fleet.services) + " other services were rolled back lately"};
+}
+
 Says observer_healthy(const GuardInput& in) {
   return {in.observer.healthy, in.observer.healthy ? "our own eyes work" : "our own eyes do not work: " + in.observer.why};
 }
@@ -141,45 +177,63 @@ Says evidence_fresh(const GuardInput& in) {
   return {in.evidence_fresh, !in.evidence_detail.empty() ? in.evidence_detail : in.evidence_fresh ? "fresh" : "the evidence is not fresh"};
 }
 
+Says approved(const GuardInput& in) {
+  if (in.settings->automation != config::Automation::approve) return {true, "nobody needs to be asked"};
+  return {in.approved, in.approved ? "a person approved it" : "a person must approve it"};
+}
+
 Says automation_allows(const GuardInput& in) {
-  return {in.settings->automation == config::Automation::automatic, "automation: " + std::string(to_string(in.settings->automation))};
+  const config::Automation automation = in.settings->automation;
+  const bool may = automation == config::Automation::automatic || automation == config::Automation::approve;
+  return {may, "automation: " + std::string(to_string(automation))};
 }
 
 enum class AskedOf { everybody, person, automatic };
-enum class PassedBy { nothing, force, lenient };
+enum class PassedBy { nothing, data_loss, force, lenient };
+/// Kinds of operations beside going back that a guard is asked of.
+enum Also : unsigned { kNoOther = 0, kDeploy = 1, kDrill = 2, kBoth = 3 };
 
 struct Guard {
   const char* name;
   Says (*ask)(const GuardInput&);
   AskedOf asked_of;
   PassedBy passed_by;
-  bool of_deploy;  ///< asked of kind deploy too; the others are about going back
+  unsigned also;
+  bool skipped_by_emergency = false;  ///< an automatic emergency passes over it
 };
 
+// A drill is a person's, of a release that is well: what is about failing, and about rolling back too often, is not asked of it.
 // clang-format off
-constexpr std::array<Guard, 17> kGuards{{
-    {"target_intact",            target_intact,            AskedOf::everybody, PassedBy::nothing, true},
-    {"target_not_revoked",       target_not_revoked,       AskedOf::everybody, PassedBy::nothing, true},
-    {"no_operation_in_progress", no_operation_in_progress, AskedOf::everybody, PassedBy::nothing, true},
-    {"not_suspended",            not_suspended,            AskedOf::everybody, PassedBy::nothing, true},
-    {"reversible",               reversible,               AskedOf::everybody, PassedBy::nothing, false},
-    {"target_known_good",        target_known_good,        AskedOf::everybody, PassedBy::force,   false},
-    {"target_not_bad",           target_not_bad,           AskedOf::everybody, PassedBy::force,   true},
-    {"budget",                   budget,                   AskedOf::everybody, PassedBy::force,   false},
-    {"cooldown",                 cooldown,                 AskedOf::everybody, PassedBy::force,   false},
-    {"not_same_pair",            not_same_pair,            AskedOf::everybody, PassedBy::force,   false},
-    {"live_is_suspect",          live_is_suspect,          AskedOf::person,    PassedBy::force,   false},
-    {"dependency_healthy",       dependency_healthy,       AskedOf::everybody, PassedBy::lenient, true},
-    {"recent_release",           recent_release,           AskedOf::automatic, PassedBy::nothing, false},
-    {"not_shared_failure",       not_shared_failure,       AskedOf::automatic, PassedBy::nothing, false},
-    {"observer_healthy",         observer_healthy,         AskedOf::automatic, PassedBy::nothing, false},
-    {"evidence_fresh",           evidence_fresh,           AskedOf::automatic, PassedBy::nothing, false},
-    {"automation_allows",        automation_allows,        AskedOf::automatic, PassedBy::nothing, false},
+constexpr std::array<Guard, 23> kGuards{{
+    {"target_intact",            target_intact,            AskedOf::everybody, PassedBy::nothing,   kBoth},
+    {"target_not_revoked",       target_not_revoked,       AskedOf::everybody, PassedBy::nothing,   kBoth},
+    {"no_operation_in_progress", no_operation_in_progress, AskedOf::everybody, PassedBy::nothing,   kBoth},
+    {"not_suspended",            not_suspended,            AskedOf::everybody, PassedBy::nothing,   kBoth},
+    {"reversible",               reversible,               AskedOf::everybody, PassedBy::data_loss, kDrill},
+    {"target_known_good",        target_known_good,        AskedOf::everybody, PassedBy::force,     kDrill},
+    {"target_not_bad",           target_not_bad,           AskedOf::everybody, PassedBy::force,     kBoth},
+    {"budget",                   budget,                   AskedOf::everybody, PassedBy::force,     kNoOther},
+    {"cooldown",                 cooldown,                 AskedOf::everybody, PassedBy::force,     kNoOther},
+    {"not_same_pair",            not_same_pair,            AskedOf::everybody, PassedBy::force,     kNoOther},
+    {"live_is_suspect",          live_is_suspect,          AskedOf::person,    PassedBy::force,     kNoOther},
+    {"window_open",              window_open,              AskedOf::everybody, PassedBy::lenient,   kBoth, true},
+    {"deploy_lock_free",         deploy_lock_free,         AskedOf::everybody, PassedBy::lenient,   kBoth},
+    {"dependency_healthy",       dependency_healthy,       AskedOf::everybody, PassedBy::lenient,   kBoth},
+    {"recent_release",           recent_release,           AskedOf::automatic, PassedBy::nothing,   kNoOther},
+    {"not_shared_failure",       not_shared_failure,       AskedOf::automatic, PassedBy::nothing,   kNoOther},
+    {"cause_first",              cause_first,              AskedOf::automatic, PassedBy::nothing,   kNoOther},
+    {"no_other_change",          no_other_change,          AskedOf::automatic, PassedBy::nothing,   kNoOther},
+    {"observer_healthy",         observer_healthy,         AskedOf::automatic, PassedBy::nothing,   kNoOther},
+    {"evidence_fresh",           evidence_fresh,           AskedOf::automatic, PassedBy::nothing,   kNoOther},
+    {"fleet_breaker",            fleet_breaker,            AskedOf::automatic, PassedBy::nothing,   kNoOther},
+    {"approved",                 approved,                 AskedOf::automatic, PassedBy::nothing,   kNoOther, true},
+    {"automation_allows",        automation_allows,        AskedOf::automatic, PassedBy::nothing,   kNoOther},
 }};
 // clang-format on
 
 bool is_asked(const Guard& guard, const GuardInput& in) {
-  if (in.kind == OperationKind::deploy && !guard.of_deploy) return false;
+  if (in.kind == OperationKind::deploy && (guard.also & kDeploy) == 0) return false;
+  if (in.kind == OperationKind::drill && (guard.also & kDrill) == 0) return false;
   switch (guard.asked_of) {
     case AskedOf::everybody: return true;
     case AskedOf::person: return !in.automatic;
@@ -189,8 +243,10 @@ bool is_asked(const Guard& guard, const GuardInput& in) {
 }
 
 bool may_pass_over(const Guard& guard, const GuardInput& in, const Overrides& overrides) {
+  if (guard.skipped_by_emergency && in.automatic && in.mode == Mode::emergency) return true;
   switch (guard.passed_by) {
     case PassedBy::nothing: return false;
+    case PassedBy::data_loss: return !in.automatic && in.accept_data_loss;
     case PassedBy::force: return !in.automatic && overrides.force;
     case PassedBy::lenient: return (!in.automatic && overrides.lenient) || in.settings->enforcement == config::Enforcement::lenient;
   }

@@ -37,14 +37,14 @@ struct GuardInput {
   bool accept_data_loss = false;
 };
 
-/// Who may pass over which guard: `--force`, `--lenient`.
+/// Who may pass over which guard: `--force`, `--lenient`; `--accept-data-loss` is in the input, because it needs a reason of its own.
 struct Overrides {
   bool force = false;
   bool lenient = false;
 };
 
-/// Asks every guard of DESIGN.md section 6 that this batch has. In the table's order; `asked` is false for those of automatic operations
-/// when a person acts.
+/// Asks every guard of DESIGN.md section 6, in the table's order; `asked` is false for those of automatic operations when a person acts,
+/// and for those that say nothing of a deployment or a drill. An automatic emergency passes over `window_open` and `approved`.
 std::vector<GuardAnswer> ask_guards(const GuardInput& input, const Overrides& overrides = {});
 /// True when every asked guard said yes or was passed over.
 bool all_yes(const std::vector<GuardAnswer>& answers);

@@ -30,6 +30,12 @@ Incident::Incident(config::ServiceSettings settings, ServiceState state, NewId n
     Decision decision =
         make_decision(state_.incident->opened, DecisionKind::hold, "the daemon was restarted in an incident that has acted");
     phase_ = Held{std::move(decision)};
+  } else if (state_.approval && awaits_approval(state_.approval->asked)) {  // The question stands; evidence is looked for anew.
+    Decision decision = make_decision(state_.approval->asked, DecisionKind::hold, "the daemon was restarted while it waited for approval");
+    decision.id = state_.approval->decision;
+    decision.next_step = "rollbackctl approve " + state_.service.name + " --env " + state_.service.environment + " --reason \"...\"";
+    last_decision_ = decision;
+    phase_ = Held{std::move(decision)};
   }
 }
 
@@ -40,6 +46,8 @@ std::vector<Action> Incident::on(const Event& event, Instant now) {
   const auto* gap = std::get_if<event::Gap>(&event);
   accrue_bake(gap != nullptr ? std::min(gap->from, now) : now);
   end_suspension_when_due(turn);
+  end_lock_when_due(turn);
+  end_approval_when_due(turn);
   end_stale_pushed(turn);
   std::visit([&](const auto& e) { handle(turn, e); }, event);
   evaluate(turn);
@@ -245,6 +253,8 @@ std::optional<Instant> Incident::next_due() const {
     if (at && (!due || *at < *due)) due = at;
   };
   if (state_.suspension) consider(state_.suspension->until);
+  if (state_.lock) consider(state_.lock->until);
+  if (state_.approval && !state_.approval->decision.empty() && !std::holds_alternative<Settling>(phase_)) consider(state_.approval->until);
   consider(pushed_due());
   if (settings_.automation == config::Automation::off) return due;
   if (const auto* settling = std::get_if<Settling>(&phase_)) consider(settling->since + settings_.policy.settle + 1s);
@@ -263,6 +273,7 @@ IncidentView Incident::view(Instant now) const {
   };
   IncidentView view;
   view.phase = std::visit(Name{}, phase_);
+  if (view.phase == "held" && awaits_approval(now)) view.phase = "awaiting approval";
   view.warming = warming(now);
   view.stopped_cleanly = stopped_ && stopped_cleanly_;
   view.started = state_.epoch.started.has_value() && !stopped_;

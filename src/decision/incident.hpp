@@ -22,7 +22,7 @@ using NewId = std::function<std::string()>;
 
 /// How the machine stands, for status and explain.
 struct IncidentView {
-  std::string phase;     ///< "watching", "settling", "deciding", "operating", "held"
+  std::string phase;     ///< "watching", "settling", "operating", "held", "awaiting approval"
   bool warming = false;  ///< inside start_grace before the first success
   bool stopped_cleanly = false;
   bool started = false;
@@ -68,12 +68,19 @@ class Incident {
     daemon_suspended_ = suspended;
     daemon_suspended_why_ = std::move(why);
   }
+  /// Something outside this service changed that may turn a hold: another service's operation ended. Send a Tick after it.
+  void look_again() { ask_again_ = true; }
+  /// People worked on the service then: alerts that began in [begin, end) are no evidence. At most kMaintenanceMax are remembered.
+  void note_maintenance(Instant begin, Instant end);
   /// How long after its beginning a pushed alert counts, by its action: the longest `stale_after` of the routes that lead to this service.
   void set_pushed_stale_after(std::array<Duration, 4> by_action);
   /// What `event::Pushed` with this alert would do now.
   PushedFate fate_of(const PushedAlert& alert, Instant now) const;
   IncidentView view(Instant now) const;
   bool operation_running() const { return !operation_.empty(); }
+  const std::string& operation() const { return operation_; }  ///< id of the one decided or begun; empty: none
+  /// Whether a decision waits for a person now.
+  bool awaits_approval(Instant now) const;
   bool state_trusted() const { return state_trusted_; }
   /// The input to the guards as things stand, for a person's operation: the engine adds the target facts and its own.
   GuardInput guard_input(Instant now) const;
@@ -179,6 +186,16 @@ class Incident {
   void close_when_quiet(Turn& turn);
   std::optional<Instant> when_time_turns_it(const std::vector<std::string>& refusing, Instant now) const;
 
+  // approval.cpp: a person's yes or no
+  bool approval_is_about(const std::string& target) const;
+  bool approved(const std::string& target, Instant now) const;
+  void await_approval(Turn& turn, Decision decision);
+  void end_approval(Turn& turn, std::string reason);
+  void end_approval_when_due(Turn& turn);
+
+  // kept_facts.cpp
+  void end_lock_when_due(Turn& turn);
+
   // tell.cpp: decisions and notifications for people
   Decision make_decision(Instant now, DecisionKind kind, std::string reason);
   void record(Turn& turn, const Decision& decision);
@@ -233,6 +250,8 @@ class Incident {
   std::string last_signature_;         ///< of the decision recorded last in this incident
   std::optional<FurtherStep> further_;
   std::set<std::string> ways_;          ///< how the releases left in this incident failed
+  std::optional<Instant> window_until_;                  ///< the freeze or maintenance that the latest decision knew of
+  std::vector<std::pair<Instant, Instant>> maintenance_;  ///< oldest first
   std::optional<Instant> quiet_since_;  ///< an open incident without any firing rollback alert
   std::optional<Decision> last_decision_;
 

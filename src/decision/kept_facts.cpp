@@ -1,20 +1,22 @@
-// Events that are remembered as they are: locks, changes of other things, drills, removed releases; and a person's yes or no.
+// Events that are remembered as they are: locks, maintenance, changes of other things, drills, removed releases.
 #include <algorithm>
 
 #include "decision/incident.hpp"
 #include "ledger/ledger.hpp"
 
 namespace rollbackd::decision {
+namespace {
+constexpr std::size_t kMaintenanceMax = 8;
+}  // namespace
 
-void Incident::handle(Turn& turn, const event::Approve& e) {
-  if (!state_.approval) return;
-  if (e.yes) {
-    state_.approval->approved_by = e.principal;
-  } else {
-    state_.approval.reset();
+void Incident::note_maintenance(Instant begin, Instant end) {
+  const auto known = std::find_if(maintenance_.begin(), maintenance_.end(), [&](const auto& m) { return m.first == begin; });
+  if (known != maintenance_.end()) {
+    known->second = end;
+    return;
   }
-  ask_again_ = true;
-  turn.add(action::Persist{});
+  maintenance_.emplace_back(begin, end);
+  if (maintenance_.size() > kMaintenanceMax) maintenance_.erase(maintenance_.begin());
 }
 
 void Incident::handle(Turn& turn, const event::Locked& e) {
@@ -23,6 +25,15 @@ void Incident::handle(Turn& turn, const event::Locked& e) {
   } else {
     state_.lock = e.lock;
   }
+  ask_again_ = true;
+  turn.add(action::Persist{});
+}
+
+void Incident::end_lock_when_due(Turn& turn) {
+  if (!state_.lock || turn.now < state_.lock->until) return;
+  notify(turn, Notification::Severity::warning, "the deployment lock of " + state_.service.text() + " has run out",
+         "it was taken by " + state_.lock->principal + ": " + state_.lock->reason);
+  state_.lock.reset();
   ask_again_ = true;
   turn.add(action::Persist{});
 }

@@ -48,14 +48,16 @@ std::string Incident::command_that_acts(Instant now, const std::string& target) 
   GuardInput input = guard_input(now);
   input.to = target;
   input.target = TargetFacts{target, true, true, ""};  // The engine looks again when the command comes.
-  if (!all_yes(ask_guards(input, Overrides{true, true}))) {
-    if (daemon_suspended_ || state_.suspension) return "rollbackctl resume" + of;
-    if (target.empty()) return "rollbackctl releases" + of + " (no good release to go back to; deploy a repaired one)";
-  } else {
+  if (window_until_ && now < *window_until_) input.fleet.window = "closed";
+  if (daemon_suspended_) return "rollbackctl kill --off --reason \"...\"";
+  if (state_.suspension) return "rollbackctl resume" + of;
+  if (target.empty()) return "rollbackctl releases" + of + " (no good release to go back to; deploy a repaired one)";
+  for (const bool data_loss : {false, true}) {
+    input.accept_data_loss = data_loss;
     for (const Overrides& overrides : std::array<Overrides, 4>{{{false, false}, {false, true}, {true, false}, {true, true}}}) {
       if (!all_yes(ask_guards(input, overrides))) continue;
-      return "rollbackctl rollback" + of + " --to " + target + (overrides.force ? " --force" : "") +
-             (overrides.lenient ? " --lenient" : "") + " --reason \"...\"";
+      return "rollbackctl rollback" + of + " --to " + target + (data_loss ? " --accept-data-loss" : "") +
+             (overrides.force ? " --force" : "") + (overrides.lenient ? " --lenient" : "") + " --reason \"...\"";
     }
   }
   return "rollbackctl explain" + of;

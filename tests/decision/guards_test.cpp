@@ -53,13 +53,15 @@ TEST(Guards, AreInTheOrderOfTheDesignAndAllAnswerWithEvidence) {
     EXPECT_EQ(answer.asked, answer.guard != "live_is_suspect") << answer.guard;
     EXPECT_EQ(answer.yes, answer.asked) << answer.guard;
   }
-  EXPECT_EQ(names, (std::vector<std::string>{"target_intact", "target_not_revoked", "no_operation_in_progress", "not_suspended",
-                                             "reversible", "target_known_good", "target_not_bad", "budget", "cooldown", "not_same_pair",
-                                             "live_is_suspect", "dependency_healthy", "recent_release", "not_shared_failure",
-                                             "observer_healthy", "evidence_fresh", "automation_allows"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"target_intact",    "target_not_revoked", "no_operation_in_progress", "not_suspended",
+                                             "reversible",       "target_known_good",  "target_not_bad",           "budget",
+                                             "cooldown",         "not_same_pair",      "live_is_suspect",          "window_open",
+                                             "deploy_lock_free", "dependency_healthy", "recent_release",           "not_shared_failure",
+                                             "cause_first",      "no_other_change",    "observer_healthy",         "evidence_fresh",
+                                             "fleet_breaker",    "approved",           "automation_allows"}));
 }
 
-enum class Passed { by_nothing, by_force, by_lenient };
+enum class Passed { by_nothing, by_data_loss, by_force, by_lenient };
 struct No {
   const char* name;
   const char* guard;
@@ -88,6 +90,8 @@ TEST_P(GuardSaysNo, AloneAndIsPassedOverOnlyByWhatTheTableSays) {
   EXPECT_FALSE(person.passed_over);
   EXPECT_EQ(s.answer(no.guard, {true, false}).passed_over, no.passed == Passed::by_force);
   EXPECT_EQ(s.answer(no.guard, {false, true}).passed_over, no.passed == Passed::by_lenient);
+  s.input.accept_data_loss = true;
+  EXPECT_EQ(s.answer(no.guard).passed_over, no.passed == Passed::by_data_loss);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -106,8 +110,23 @@ INSTANTIATE_TEST_SUITE_P(
            }},
         No{"DaemonSuspended", "not_suspended", Passed::by_nothing, false, [](Situation& s) { s.input.daemon_suspended = true; }},
         No{"Untrusted", "not_suspended", Passed::by_nothing, false, [](Situation& s) { s.input.state_trusted = false; }},
-        No{"Irreversible", "reversible", Passed::by_nothing, false,
+        No{"Irreversible", "reversible", Passed::by_data_loss, false,
            [](Situation& s) { ledger::find(s.state, "v2")->release.irreversible = true; }},
+        No{"DataOfANewerForm", "reversible", Passed::by_data_loss, false,
+           [](Situation& s) { ledger::find(s.state, "v2")->release.min_compatible = "v2"; }},
+        No{"AnOpenHole", "target_known_good", Passed::by_force, false,
+           [](Situation& s) { ledger::find(s.state, "v2")->release.security_epoch = 7; }},
+        No{"Frozen", "window_open", Passed::by_lenient, false,
+           [](Situation& s) { s.input.fleet.window = "freeze \"Black Friday\" until Monday"; }},
+        No{"Locked", "deploy_lock_free", Passed::by_lenient, false,
+           [](Situation& s) {
+             s.state.lock = DeployLock{"lock-1", kNow + 1s, "deploying", "ci"};
+           }},
+        No{"AnotherCallersLock", "deploy_lock_free", Passed::by_lenient, false,
+           [](Situation& s) {
+             s.state.lock = DeployLock{"lock-1", kNow + 1s, "deploying", "ci"};
+             s.input.lock_held_by_caller = "lock-2";
+           }},
         No{"Candidate", "target_known_good", Passed::by_force, false,
            [](Situation& s) { ledger::set_standing(s.state, "v1", Standing::candidate, ""); }},
         No{"NotInTheLedger", "target_known_good", Passed::by_force, false,
@@ -143,6 +162,14 @@ INSTANTIATE_TEST_SUITE_P(
              s.settings.depends_on = {"db/prod"};
              s.input.others.push_back({{"db", "prod"}, "c", true, false, ""});
            }},
+        No{"TheCauseIsElsewhere", "cause_first", Passed::by_nothing, true,
+           [](Situation& s) { s.input.fleet.cause_elsewhere = "api/prod"; }},
+        No{"APackageWasUpgraded", "no_other_change", Passed::by_nothing, true,
+           [](Situation& s) {
+             s.state.epoch.switched = kNow - 1h;
+             s.state.changes = {{OtherChange::Kind::package, "libssl3 3.0.11 -> 3.0.15", kNow - 1h}};
+           }},
+        No{"TooManyAtOnce", "fleet_breaker", Passed::by_nothing, true, [](Situation& s) { s.input.fleet.breaker_free = false; }},
         No{"OurEyes", "observer_healthy", Passed::by_nothing, true,
            [](Situation& s) {
              s.input.observer = {false, "stopped for 3s"};
@@ -150,9 +177,64 @@ INSTANTIATE_TEST_SUITE_P(
         No{"Stale", "evidence_fresh", Passed::by_nothing, true, [](Situation& s) { s.input.evidence_fresh = false; }},
         No{"Observe", "automation_allows", Passed::by_nothing, true,
            [](Situation& s) { s.settings.automation = config::Automation::observe; }},
-        No{"Approve", "automation_allows", Passed::by_nothing, true,
+        No{"Approve", "approved", Passed::by_nothing, true,
            [](Situation& s) { s.settings.automation = config::Automation::approve; }}),
     [](const auto& row) { return std::string(row.param.name); });
+
+TEST(Guards, AnAutomaticEmergencyPassesOverTheWindowAndApprovalAndNothingElse) {
+  Situation s;
+  s.settings.automation = config::Automation::approve;
+  s.input.fleet.window = "freeze";
+  s.input.mode = Mode::emergency;
+  EXPECT_TRUE(all_yes(s.ask()));
+  EXPECT_TRUE(s.answer("window_open").passed_over);
+  EXPECT_FALSE(s.answer("approved").yes) << "asked all the same";
+
+  s.state.lock = DeployLock{"lock-1", kNow + 1s, "deploying", "ci"};
+  s.input.fleet.breaker_free = false;
+  EXPECT_EQ(refusing(s.ask()), (std::vector<std::string>{"deploy_lock_free", "fleet_breaker"}));
+
+  s.state.lock.reset();
+  s.input.automatic = false;
+  EXPECT_EQ(refusing(s.ask()), std::vector<std::string>{"window_open"}) << "a person's emergency says --lenient";
+}
+
+TEST(Guards, TheHolderOfTheDeploymentLockAndWhoComesAfterItsEndPass) {
+  Situation s;
+  s.state.lock = DeployLock{"lock-1", kNow + 1s, "deploying", "ci"};
+  s.input.automatic = false;
+  s.input.lock_held_by_caller = "lock-1";
+  EXPECT_TRUE(s.answer("deploy_lock_free").yes);
+  s.input.lock_held_by_caller.clear();
+  s.state.lock->until = kNow;
+  EXPECT_TRUE(s.answer("deploy_lock_free").yes);
+}
+
+TEST(Guards, OtherChangesAreShownAndOnlyTheYoungerOnesHold) {
+  Situation s;
+  s.state.epoch.switched = kNow - 1h;
+  s.state.changes = {{OtherChange::Kind::config, "/etc/shop.conf", kNow - 2h}};
+  EXPECT_TRUE(s.answer("no_other_change").yes);
+  s.state.changes.push_back({OtherChange::Kind::unit, "shop.service.d/limits.conf", kNow - 1min});
+  EXPECT_NE(s.answer("no_other_change").evidence.find("shop.service.d/limits.conf"), std::string::npos);
+  EXPECT_EQ(s.answer("no_other_change").evidence.find("/etc/shop.conf"), std::string::npos);
+  s.settings.changes.hold = false;
+  EXPECT_TRUE(s.answer("no_other_change").yes);
+  EXPECT_NE(s.answer("no_other_change").evidence.find("shop.service.d/limits.conf"), std::string::npos);
+}
+
+TEST(Guards, ADrillIsAskedWhatADrillCanAnswer) {
+  Situation s;
+  s.input.automatic = false;
+  s.input.kind = OperationKind::drill;
+  ledger::set_standing(s.state, "v2", Standing::good, "");
+  s.state.past = {{"a", "v1", "v2", true, kNow - 1min}, {"b", "v1", "v2", true, kNow - 1s}};
+  EXPECT_TRUE(all_yes(s.ask()));
+  s.input.fleet.window = "freeze";
+  s.state.lock = DeployLock{"lock-1", kNow + 1s, "deploying", "ci"};
+  s.input.target.intact = false;
+  EXPECT_EQ(refusing(s.ask()), (std::vector<std::string>{"target_intact", "window_open", "deploy_lock_free"}));
+}
 
 TEST(Guards, ASuspensionThatIsOverDoesNotRefuse) {
   Situation s;

@@ -24,8 +24,10 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "drivers/await_outcome.hpp"
-#include "drivers/keeper_protocol.hpp"
+#include "drivers/layout.hpp"
 #include "drivers/manifest.hpp"
+#include "drivers/release_reading.hpp"
+#include "drivers/removal.hpp"
 #include "io/inotify.hpp"
 #include "io/process.hpp"
 
@@ -37,87 +39,12 @@ namespace {
 using io::Fd;
 using namespace asio::experimental::awaitable_operators;
 
-constexpr std::size_t kReleasesMax = 1000;
-constexpr std::size_t kReleaseJsonBytesMax = 64 << 10;
-constexpr std::size_t kArtifactsMax = 256;
 constexpr std::size_t kKnownMax = 32;  // Manifests kept for quick looks; a ledger has no more rows.
 constexpr std::size_t kReasonBytesMax = 4096;
+constexpr int kThreadsInAHurry = 2;   // A rollback waits for the answer.
 constexpr Duration kMissingFor = 1s;  // `ln -sfn` leaves a moment without a link.
 constexpr Duration kParentRetry = 1s;
 constexpr Duration kLookAnyway = 15s;  // inotify tells nothing of a renamed ancestor or a network file system.
-
-std::string without_trailing_slashes(std::string path) {
-  while (path.size() > 1 && path.back() == '/') path.pop_back();
-  return path;
-}
-
-/// The facts of where a component's releases are and what its link means. Blocking; copied into the workers.
-struct Layout {
-  LinkPlace place;
-  std::string releases;
-
-  std::string release_path(const std::string& release) const { return releases + "/" + release; }
-
-  /// The release that a link value leads to; empty when it leads anywhere else. The releases directory may have several names.
-  std::string release_of(const std::string& value) const {
-    const std::string target = without_trailing_slashes(value.starts_with('/') ? value : place.directory + "/" + value);
-    const std::size_t slash = target.rfind('/');
-    const std::string id = target.substr(slash + 1);
-    if (!is_release_id(id)) return {};
-    const std::string parent = slash == 0 ? "/" : target.substr(0, slash);
-    if (std::filesystem::path(parent).lexically_normal() == std::filesystem::path(releases).lexically_normal()) return id;
-    struct stat a {
-    }, b{};
-    const bool same = ::stat(parent.c_str(), &a) == 0 && ::stat(releases.c_str(), &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-    return same ? id : std::string();
-  }
-
-  bool has_release(const std::string& release) const {
-    struct stat facts {};
-    return is_release_id(release) && ::lstat(release_path(release).c_str(), &facts) == 0 && S_ISDIR(facts.st_mode);
-  }
-
-  /// How a link to `release` is written: the way the present one is, so relative stays relative.
-  std::string value_for(const LinkFacts& now, const std::string& release) const {
-    if (now.link != World::Link::present) return release_path(release);
-    const std::string value = without_trailing_slashes(now.value);
-    if (!release_of(value).empty()) {
-      const std::size_t slash = value.rfind('/');
-      return (slash == value.npos ? "" : value.substr(0, slash + 1)) + release;
-    }
-    if (value.starts_with('/')) return release_path(release);
-    const std::string way = std::filesystem::path(releases).lexically_relative(place.directory).string();
-    return way.empty() ? release_path(release) : (way == "." ? release : way + "/" + release);
-  }
-
-  Result<World> look() const {
-    auto link = look_at_link(place);
-    if (link.has_error()) return link.error();
-    World world;
-    world.link = link.value().link;
-    world.link_value = link.value().value;
-    world.link_inode = link.value().inode;
-    if (world.link == World::Link::present) world.live = release_of(world.link_value);
-
-    const Fd fd(::open(releases.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd) return Error::from_errno("cannot read the releases in " + releases, errno);
-    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(releases.c_str()), ::closedir);
-    if (!stream) return Error::from_errno("cannot read the releases in " + releases, errno);
-    while (world.releases.size() < kReleasesMax) {
-      const dirent* entry = ::readdir(stream.get());  // NOLINT(concurrency-mt-unsafe): the stream is this function's own
-      if (!entry) break;
-      struct stat facts {};
-      if (is_release_id(entry->d_name) && ::fstatat(fd.get(), entry->d_name, &facts, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(facts.st_mode))
-        world.releases.emplace_back(entry->d_name);
-    }
-    // Beyond the bound the live one is still named: plans are made from it.
-    if (!world.live.empty() && world.releases.size() == kReleasesMax && has_release(world.live) &&
-        std::find(world.releases.begin(), world.releases.end(), world.live) == world.releases.end())
-      world.releases.back() = world.live;
-    std::sort(world.releases.begin(), world.releases.end());
-    return world;
-  }
-};
 
 Outcome refused(std::string what, std::string why) {
   return Outcome{Outcome::Status::refused, Json::object(), Error(Errc::refused, std::move(what)).because(std::move(why))};
@@ -152,6 +79,8 @@ class Symlink final : public Driver {
     if (world.link == World::Link::not_a_link)
       return Error(Errc::refused, layout_.place.path() + " is not a link").try_next("make it a link into " + layout_.releases);
     if (!layout_.has_release(release)) return Error(Errc::not_found, "no release " + release + " in " + layout_.releases);
+    if (const std::string why = layout_.why_unfinished(release); !why.empty())
+      return Error(Errc::refused, "release " + release + " is not whole").because(why).try_next("let the deployment end, or end it");
     Step step;
     step.component = context_.settings.name;
     step.driver = "symlink";
@@ -165,6 +94,7 @@ class Symlink final : public Driver {
   }
 
   asio::awaitable<Outcome> run(Step step, Duration deadline) override {
+    if (step.driver == "symlink" && step.version == 1 && step.action == "remove") co_return co_await remove(std::move(step), deadline);
     if (auto no = check(step)) co_return *std::move(no);
     const std::string to = step.arguments["to_value"].string_or("");
     if (!layout_.has_release(layout_.release_of(to)))
@@ -172,6 +102,7 @@ class Symlink final : public Driver {
     auto work = [layout = layout_, exchange = exchange_, turn = turn_, from = step.arguments["from_value"].string_or(""), to] {
       // One that hangs on its disk and a repeated one must not mix; the second finds out what the first did.
       const std::lock_guard lock(*turn);
+      if (!layout.has_release(layout.release_of(to))) return refused("cannot switch to " + printable(to), "it was removed meanwhile");
       return switch_link(layout.place, from, to, exchange);
     };
     co_return co_await await_outcome(context_.executor, context_.steps->run(std::move(work)), deadline);
@@ -179,16 +110,14 @@ class Symlink final : public Driver {
 
   asio::awaitable<Outcome> undo(Step step, Duration deadline) override {
     if (auto no = check(step)) co_return *std::move(no);
-    auto work = [layout = layout_, from = step.arguments["from_value"].string_or("")] {
-      auto now = look_at_link(layout.place);
-      if (now.has_error()) return Outcome{Outcome::Status::failed, Json::object(), now.error()};
-      if (now.value().link != World::Link::not_a_link && now.value().value == from) {
-        Json facts = Json::object();
-        facts.set("link_value", now.value().value).set("link_inode", now.value().inode);
-        return Outcome{Outcome::Status::already_done, std::move(facts), Error()};
-      }
-      return refused("cannot undo the switch of " + layout.place.path(),
-                     "it is the commit point: " + printable(now.value().value) + " is live");
+    const std::string from = step.arguments["from_value"].string_or("");
+    if (layout_.release_of(from).empty())
+      co_return refused("cannot undo the switch of " + layout_.place.path(),
+                        printable(from) + " leads to no release of " + layout_.releases);
+    // One that hangs and its undo must not mix: the undo finds out what the switch did.
+    auto work = [layout = layout_, exchange = exchange_, turn = turn_, from, to = step.arguments["to_value"].string_or("")] {
+      const std::lock_guard lock(*turn);
+      return switch_link(layout.place, to, from, exchange);
     };
     co_return co_await await_outcome(context_.executor, context_.steps->run(std::move(work)), deadline);
   }
@@ -217,23 +146,49 @@ class Symlink final : public Driver {
   }
 
   asio::awaitable<Result<std::string>> digest(std::string release) override {
+    ReadOptions options;
+    options.quick = true;
+    auto found = co_await read(std::move(release), options);
+    if (found.has_error()) co_return found.error();
+    co_return std::move(found.value().digest);
+  }
+
+  asio::awaitable<Result<Reading>> read(std::string release, ReadOptions options) override {
     if (auto id = check_release_id(release); id.has_error()) co_return id.error();
-    auto work = [path = layout_.release_path(release)] { return hash_tree(path); };
-    auto manifest = co_await context_.bulk->run(std::move(work));
-    if (manifest.has_error()) co_return manifest.error();
-    co_return remember(release, std::move(manifest.value()));
+    io::Worker* worker = options.worker != nullptr ? options.worker : context_.bulk;
+    auto work = [layout = layout_, release, options, known = known_of(release), kept = kept_] {
+      return read_release(layout, release, options, known, kept);
+    };
+    auto done = co_await worker->run(std::move(work));
+    if (done.has_error()) co_return done.error();
+    remember(release, std::move(done.value().known));
+    co_return std::move(done.value().reading);
   }
 
   asio::awaitable<TargetFacts> look(std::string release, std::string expected_digest) override {
-    if (const auto known = known_.find(release); known != known_.end()) {
-      auto work = [path = layout_.release_path(release), manifest = known->second] { return first_change(path, *manifest); };
+    if (const auto known = known_of(release)) {
+      auto work = [path = layout_.release_path(release), known] { return first_change(path, known->manifest, {}, known->left_out); };
       const Result<std::string> changed = co_await context_.steps->run(std::move(work));
       if (changed.has_value() && changed.value().empty()) {
-        co_return judged(release, known_digest(release), expected_digest);
+        const Reading same{known->manifest.digest, ""};
+        co_return judged(release, same, expected_digest);
       }
     }
     co_return co_await full_look(release, expected_digest);
   }
+
+  Result<Step> plan_removal(const std::string& release) const override {
+    if (auto id = check_release_id(release); id.has_error()) return id.error();
+    Step step;
+    step.component = context_.settings.name;
+    step.driver = "symlink";
+    step.action = "remove";
+    step.arguments = Json::object();
+    step.arguments.set("releases", layout_.releases).set("release", release);
+    return step;
+  }
+
+  std::vector<std::string> half_removed() const override { return drivers::half_removed(layout_.releases); }
 
   Result<Release> describe(const std::string& release) const override;
 
@@ -262,41 +217,63 @@ class Symlink final : public Driver {
   }
 
   asio::awaitable<TargetFacts> full_look(std::string release, std::string expected_digest) {
-    const Result<std::string> digest = co_await this->digest(release);
-    if (digest.has_value()) co_return judged(release, digest.value(), expected_digest);
+    ReadOptions options;
+    options.threads = kThreadsInAHurry;
+    const Result<Reading> found = co_await read(release, options);
+    if (found.has_value()) co_return judged(release, found.value(), expected_digest);
     TargetFacts facts;
     facts.release = release;
     facts.present = layout_.has_release(release);
-    facts.why = digest.error().text();
+    facts.why = found.error().text();
     co_return facts;
   }
 
-  static TargetFacts judged(const std::string& release, const std::string& digest, const std::string& expected_digest) {
+  static TargetFacts judged(const std::string& release, const Reading& found, const std::string& expected_digest) {
     TargetFacts facts;
     facts.release = release;
     facts.present = true;
-    facts.intact = expected_digest.empty() || digest == expected_digest;
-    if (!facts.intact) facts.why = "its digest is " + digest.substr(0, 12) + "…, the ledger says " + expected_digest.substr(0, 12) + "…";
+    facts.intact = expected_digest.empty() || found.digest == expected_digest;
+    if (facts.intact) return facts;
+    facts.why = "its digest is " + found.digest.substr(0, 12) + "…, the ledger says " + expected_digest.substr(0, 12) + "…";
+    if (!found.change.empty()) facts.why = found.change + "; " + facts.why;
     return facts;
   }
 
-  /// Keeps a manifest for quick looks. @return its digest
-  std::string remember(const std::string& release, Manifest manifest) {
-    std::string digest = manifest.digest;
+  asio::awaitable<Outcome> remove(Step step, Duration deadline) {
+    const std::string release = step.arguments["release"].string_or("");
+    if (step.arguments["releases"].string_or("") != layout_.releases || !is_release_id(release))
+      co_return refused("cannot run this step", "its paths are not those of the settings");
+    auto work = [layout = layout_, turn = turn_, release, kept = kept_] {
+      // No switch of ours happens meanwhile: what is looked at before the rename still holds at it.
+      const std::lock_guard lock(*turn);
+      Outcome outcome = remove_release(layout, release);
+      if (outcome.ok()) forget_manifest(kept, release);
+      return outcome;
+    };
+    co_return co_await await_outcome(context_.executor, context_.bulk->run(std::move(work)), deadline);
+  }
+
+  /// Keeps a manifest for quick looks.
+  void remember(const std::string& release, std::shared_ptr<const Known> known) {
     if (known_.size() >= kKnownMax && !known_.contains(release)) known_.erase(known_.begin());
-    known_[release] = std::make_shared<const Manifest>(std::move(manifest));
-    return digest;
+    known_[release] = std::move(known);
+  }
+  std::shared_ptr<const Known> known_of(const std::string& release) const {
+    const auto known = known_.find(release);
+    return known == known_.end() ? nullptr : known->second;
   }
   std::string known_digest(const std::string& release) const {
-    const auto known = known_.find(release);
-    return known == known_.end() ? "" : known->second->digest;
+    const auto known = known_of(release);
+    return known ? known->manifest.digest : "";
   }
 
   DriverContext context_;
   Layout layout_;
   Exchange exchange_;
   std::shared_ptr<std::mutex> turn_ = std::make_shared<std::mutex>();  ///< of those who change links; held on workers only
-  std::map<std::string, std::shared_ptr<const Manifest>> known_;       ///< touched on the reactor only
+  std::map<std::string, std::shared_ptr<const Known>> known_;          ///< touched on the reactor only
+  std::string kept_ =                                                  ///< directory of manifests for people; empty: none are kept
+      context_.service_directory.empty() ? "" : context_.service_directory + "/manifests/" + context_.settings.name;
 };
 
 asio::awaitable<void> Symlink::watch(std::function<void(LinkSeen)> sink) {
@@ -374,56 +351,9 @@ asio::awaitable<void> Symlink::watch(std::function<void(LinkSeen)> sink) {
 Result<Release> Symlink::describe(const std::string& release) const {
   if (auto id = check_release_id(release); id.has_error()) return id.error();
   if (!layout_.has_release(release)) return Error(Errc::not_found, "no release " + release + " in " + layout_.releases);
-  Release out;
-  out.id = release;
-  out.path = layout_.release_path(release);
+  Release out = describe_release(layout_, release).release;
   // What release.json says of a digest cannot be ours: the file is part of the tree that ours is taken of.
   out.digest = known_digest(release);
-
-  const std::string path = out.path + "/release.json";
-  const auto ignored = [&](const std::string& why) {
-    log::warning("ignored what a release says of itself", {{"file", path}, {"why", why}});
-  };
-  const auto text = keeper::read_file(path, kReleaseJsonBytesMax);
-  if (text.has_error()) {
-    if (text.error().code != Errc::not_found) ignored(text.error().text());
-    return out;
-  }
-  const auto parsed = Json::parse(text.value());
-  if (parsed.has_error() || !parsed.value().is_object()) {
-    ignored(parsed.has_error() ? parsed.error().text() : "it is no object");
-    return out;
-  }
-  const Json& json = parsed.value();
-  const auto member = [&](const char* key, bool (Json::*is)() const) -> const Json* {
-    if (!json.has(key)) return nullptr;
-    if ((json[key].*is)()) return &json[key];
-    ignored(std::string(key) + " has the wrong type");
-    return nullptr;
-  };
-  if (const Json* id = member("id", &Json::is_string); id && id->string_or("") != release)
-    ignored("it says it is " + printable(cut(id->string_or(""), 128)));
-  if (const Json* v = member("commit", &Json::is_string)) out.commit = cut(v->string_or(""), 256);
-  if (const Json* v = member("created", &Json::is_string)) out.created = cut(v->string_or(""), 64);
-  if (const Json* v = member("irreversible", &Json::is_bool)) out.irreversible = v->bool_or(false);
-  if (const Json* v = member("security_epoch", &Json::is_number)) out.security_epoch = v->int_or(0);
-  if (const Json* v = member("min_compatible", &Json::is_string)) {
-    if (is_release_id(v->string_or(""))) {
-      out.min_compatible = v->string_or("");
-    } else {
-      ignored("min_compatible is no release id");
-    }
-  }
-  if (const Json* v = member("artifacts", &Json::is_array)) {
-    for (const Json& a : v->elements()) {
-      if (out.artifacts.size() >= kArtifactsMax) {
-        ignored("more than " + std::to_string(kArtifactsMax) + " artifacts");
-        break;
-      }
-      out.artifacts.push_back(
-          Artifact{a["name"].string_or(""), a["locator"].string_or(""), a["size"].int_or(0), a["sha256"].string_or("")});
-    }
-  }
   return out;
 }
 

@@ -113,7 +113,7 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
   rollback::RecoveryInput input;
   input.state_readable = read.readable;
   input.last = read.last_record;
-  input.has_manager = manager_ != nullptr;
+  if (manager_) input.managed.push_back({component().name, std::nullopt});
   if (world) {
     const std::string& live = world->live;
     const bool finished = !read.last_record || read.last_record->phase == OperationPhase::outcome;
@@ -131,7 +131,7 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
     auto process = co_await manager_->inspect();
     if (process) {
       process_ = *process;
-      input.process = *process;
+      input.managed.front().process = *process;
     }
   }
   rollback::Recovery found = rollback::recover(input);
@@ -210,6 +210,7 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
       co_await attach();
       break;
     }
+    case rollback::RecoveryMove::undo:
     case rollback::RecoveryMove::resume: {
       const OperationRecord& last = *read.last_record;
       event::Switched switched;
@@ -242,6 +243,7 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
       options.deadline_step = settings_.policy.deadline_step;
       options.verify = last.request.kind != OperationKind::deploy;
       options.fence = last.fence;
+      options.spared = found.spared;
       auto operation = rollback::Operation::resumed(last, std::move(*plan), options, found.resume_at, now);
       rollback::Ask first = operation.begin(now);
       spawn(engine_.executor_, shared_from_this(), drive(std::move(operation), std::move(first), true));

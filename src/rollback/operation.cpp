@@ -1,6 +1,6 @@
 // One operation, from its intent to its outcome: an answer of the shell in, the next thing to do out. Pure.
-// Flow: plan -> [operation] -> records, steps, verification. The commit point is the switch: before it giving up is safe, after it only
-// forward is.
+// Flow: plan -> [operation] -> records, steps, verification. The commit point is the last switch: before it giving up is safe (what was
+// switched goes back), after it only forward is.
 #include "rollback/operation.hpp"
 
 #include <algorithm>
@@ -22,7 +22,17 @@ overloaded(Ts...) -> overloaded<Ts...>;
 constexpr std::size_t kNoteBytesMax = 512;  // Of a record's note: it shares 4 KiB with the request.
 constexpr Duration kStepMin = 1s;           // A step begun at all gets this long, or it would only end in doubt.
 
-std::string how(const Step& step, const Outcome& outcome) { return step.action + ":" + to_string(outcome.status); }
+bool is_hook(const Step& step, std::string_view at) { return step.action == "hook" && step.arguments["at"].string_or("") == at; }
+bool is_at_end(const Step& step) { return is_hook(step, "after_verify") || is_hook(step, "on_failure"); }
+bool is_required(const Step& hook) { return hook.arguments["required"].bool_or(true); }
+std::string hook_name(const Step& hook) { return hook.arguments["name"].string_or(hook.arguments["at"].string_or("")); }
+
+/// "switch:failed", "hook:drain:timed_out".
+std::string how(const Step& step, const Outcome& outcome) {
+  return step.action + (step.action == "hook" ? ":" + hook_name(step) : "") + ":" + to_string(outcome.status);
+}
+
+Outcome no_answer() { return Outcome{Outcome::Status::timed_out, Json(), Error(Errc::timed_out, "it did not answer in time")}; }
 
 std::string why(const Outcome& outcome) { return outcome.error.code == Errc::none ? to_string(outcome.status) : outcome.error.text(); }
 
@@ -36,7 +46,31 @@ OperationStatus status_of(VerificationVerdict::Kind kind) {
   return OperationStatus::unknown;
 }
 
-bool is_after_switch(const Step& step) { return step.action == "restart" || step.action == "traffic_back"; }
+using Stands = ComponentMove::Stands;
+
+ComponentMove move_of_switch(const Step& step) {
+  ComponentMove move;
+  move.component = step.component;
+  move.from_path = step.arguments["from_value"].string_or("");
+  move.to_path = step.arguments["to_value"].string_or("");
+  move.armed_inode = static_cast<std::uint64_t>(step.arguments["armed_inode"].int_or(0));
+  return move;
+}
+
+/// "app leads to releases/v2, config to releases/c1": where components stand, for people.
+std::string standing_of(const std::vector<ComponentMove>& components) {
+  std::string out;
+  for (const ComponentMove& move : components) {
+    out += (out.empty() ? "" : ", ") + move.component;
+    switch (move.stands) {
+      case Stands::from: out += " is on " + move.from(); break;
+      case Stands::to: out += " is on " + move.to(); break;
+      case Stands::elsewhere: out += " was changed by somebody else"; break;
+      case Stands::unknown: out += " is on " + move.from() + " or " + move.to(); break;
+    }
+  }
+  return out;
+}
 
 }  // namespace
 
@@ -46,24 +80,43 @@ Operation::Operation(Plan plan, OperationOptions options, Instant now)
   record_.request = plan_.request;
   record_.fence = options_.fence;
   record_.at = record_.begun = now;
-  if (const auto step = find_step("switch")) {
-    const Json& arguments = plan_.steps[*step].arguments;
-    record_.from_path = arguments["from_value"].string_or("");
-    record_.to_path = arguments["to_value"].string_or("");
-    record_.armed_inode = static_cast<std::uint64_t>(arguments["armed_inode"].int_or(0));
+  for (const Step& step : plan_.steps)
+    if (step.action == "switch") record_.components.push_back(move_of_switch(step));
+  if (record_.components.size() == 1) {
+    const ComponentMove& only = record_.components.front();
+    record_.from_path = only.from_path;
+    record_.to_path = only.to_path;
+    record_.armed_inode = only.armed_inode;
+    record_.components.clear();
   }
   phase_begins("preflight");
 }
 
 Operation Operation::resumed(OperationRecord record, Plan plan, OperationOptions options, OperationPhase resume_at, Instant now) {
   Operation operation(std::move(plan), std::move(options), now);
+  if (record.components.empty()) record.components = operation.record_.components;
   operation.record_ = std::move(record);
+  for (ComponentMove& move : operation.record_.components) move.stands = Stands::to;
   operation.record_.node = operation.options_.node;
   // Not before the record that announced it: the earliest the switch can have been, so that a process restarted since counts as younger.
   if (!operation.record_.switched) operation.record_.switched = operation.record_.at;
   operation.begin_at_ = std::max(resume_at, OperationPhase::switched);
   operation.committed_ = true;
-  operation.uncounted_ = true;
+  operation.uncounted_ = operation.begun_ = true;
+  operation.times_.clear();
+  return operation;
+}
+
+Operation Operation::undoing(OperationRecord record, Plan plan, OperationOptions options, std::string why, Instant now) {
+  Operation operation(std::move(plan), std::move(options), now);
+  if (record.components.empty()) record.components = operation.record_.components;
+  operation.record_ = std::move(record);
+  operation.record_.node = operation.options_.node;
+  for (ComponentMove& move : operation.record_.components) move.stands = Stands::unknown;
+  operation.stop_ = Stop{OperationStatus::abandoned, "", std::move(why)};
+  operation.begin_at_ = OperationPhase::switching;
+  operation.taking_back_ = operation.begun_ = true;
+  operation.traffic_away_ = operation.find_step("traffic_away").has_value();  // It may have been: bringing it back does no harm.
   operation.times_.clear();
   return operation;
 }
@@ -75,12 +128,12 @@ Ask Operation::begin(Instant now) {
   if (begin_at_ == OperationPhase::outcome) return finish(record_.status, "", record_.note);
 
   ++record_.attempt;
-  const auto first = std::find_if(plan_.steps.begin(), plan_.steps.end(), is_after_switch);
-  const auto back = find_step("traffic_back");
+  if (begin_at_ == OperationPhase::switching) return write(OperationPhase::switching, stage::WritingSwitching{});
   if (begin_at_ == OperationPhase::verifying) return write(OperationPhase::verifying, stage::WritingVerifying{});
-  if (begin_at_ == OperationPhase::restarted)
-    return write(OperationPhase::restarted, stage::WritingRestarted{{}, back.value_or(plan_.steps.size())});
-  return write(OperationPhase::switched, stage::WritingSwitched{{}, static_cast<std::size_t>(first - plan_.steps.begin())});
+  // Hooks after the switch may not have been called where the restarts are not known to have ended; one that was answers as it did then.
+  const std::size_t first = after_last(record_.phase == OperationPhase::restarted ? "restart" : "switch");
+  if (begin_at_ == OperationPhase::restarted) return write(OperationPhase::restarted, stage::WritingRestarted{{}, first});
+  return write(OperationPhase::switched, stage::WritingSwitched{{}, first});
 }
 
 Ask Operation::on(const Answer& answer, Instant now) {
@@ -104,7 +157,7 @@ Ask Operation::on_disk() {
                         [this](stage::WritingIntent) {
                           if (const auto stop = reason_to_stop()) return stop_before_commit(*stop);
                           if (find_step("traffic_away")) return write(OperationPhase::traffic_away, stage::WritingTrafficAway{});
-                          return write(OperationPhase::switching, stage::WritingSwitching{});
+                          return before_switch(0);
                         },
                         [this](stage::WritingTrafficAway) {
                           if (const auto stop = reason_to_stop()) return stop_before_commit(*stop);
@@ -152,7 +205,7 @@ Ask Operation::not_on_disk(const std::string& reason) {
                         [&](stage::WritingVerifying s) { return go_on(s); },
                         [&](stage::WritingOutcome) {
                           disk_trouble_ = reason.empty() ? "unknown reason" : reason;
-                          return conclude(record_.status, failed_how_, detail_);
+                          return write_outcome();
                         },
                         [this](stage::AwaitsStep) { return ask_again(); },
                         [this](stage::AwaitsVerdict) { return ask_again(); },
@@ -169,18 +222,18 @@ Ask Operation::step_ended(const Outcome& outcome) {
               return stop_before_commit(stop_ ? *stop_ : Stop{given_up(), how(plan_.steps[s.step], outcome), why(outcome)});
             if (stop_) return stop_before_commit(*stop_);
             if (const auto next = find_step("traffic_away", s.step + 1)) return run(stage::TakingTrafficAway{{*next}});
-            return write(OperationPhase::switching, stage::WritingSwitching{});
+            return before_switch(0);
           },
-          [&](stage::Switching s) {
-            phase_ends("switch");
-            return outcome.ok() ? switched(s.step, outcome) : not_switched(plan_.steps[s.step], outcome);
-          },
+          [&](stage::CallingBefore s) { return called_before(s.step, outcome); },
+          [&](stage::Switching s) { return outcome.ok() ? switched(s.step, outcome) : not_switched(s.step, outcome); },
+          [&](stage::TakingBack s) { return taken_back(s, outcome); },
           [&](stage::Undoing s) {
             if (outcome.ok()) return undo_from(s.step + 1);
             if (s.tries < kAttemptsMax) return run(stage::Undoing{{s.step}, s.tries + 1});
-            return conclude(OperationStatus::partial, how(plan_.steps[s.step], outcome),
-                            stop_->why + "; and traffic could not be brought back: " + why(outcome));
+            return traffic_not_back(how(plan_.steps[s.step], outcome), "traffic could not be brought back: " + why(outcome));
           },
+          [&](stage::CallingAfter s) { return called_after(s.step, outcome); },
+          [&](stage::CallingAtEnd s) { return called_at_end(s.step, outcome); },
           [&](stage::Restarting s) {
             phase_ends("restart");
             return outcome.ok() ? restarted(s.step) : not_restarted(s.step, outcome);
@@ -216,34 +269,33 @@ Ask Operation::deadline_passed() {
   deadline_ = now_ + options_.deadline_step;
   if (!committed_ && !stop_) stop_ = Stop{given_up(), "", "the operation's deadline passed"};
   const bool once_more = !std::exchange(waited_, true);
-  return std::visit(
-      overloaded{
-          [&](stage::AwaitsDisk) { return once_more ? ask_again() : not_on_disk("the disk did not answer in time"); },
-          [&](stage::TakingTrafficAway) { return once_more ? ask_again() : stop_before_commit(*stop_); },
-          [&](stage::Switching) {
-            return once_more ? ask_again()
-                             : stop_before_commit({OperationStatus::unknown, "switch:timed_out", "the switch did not answer"});
-          },
-          [&](stage::Undoing) {
-            return once_more
-                       ? ask_again()
-                       : conclude(OperationStatus::partial, "traffic_back:timed_out", stop_->why + "; and traffic is not known to be back");
-          },
-          [&](stage::Restarting) {
-            phase_ends("restart");
-            return conclude(OperationStatus::unknown, "restart:timed_out", "the operation's deadline passed during the restart");
-          },
-          [&](stage::BringingTrafficBack) {
-            return conclude(OperationStatus::unknown, "traffic_back:timed_out",
-                            "the operation's deadline passed while traffic was brought back");
-          },
-          [&](stage::Verifying) {
-            phase_ends("verify");
-            return conclude(OperationStatus::unverified, "", "the operation's deadline passed during verification");
-          },
-          [this](stage::AwaitsNothing) { return ask_again(); },
-      },
-      Stage(stage_));
+  return std::visit(overloaded{
+                        [&](stage::AwaitsDisk) { return once_more ? ask_again() : not_on_disk("the disk did not answer in time"); },
+                        [&](stage::TakingTrafficAway) { return once_more ? ask_again() : stop_before_commit(*stop_); },
+                        [&](stage::CallingBefore) { return once_more ? ask_again() : stop_before_commit(*stop_); },
+                        [&](stage::Switching s) { return once_more ? ask_again() : not_switched(s.step, no_answer()); },
+                        [&](stage::TakingBack s) { return once_more ? ask_again() : not_taken_back(s.step, "it did not answer in time"); },
+                        [&](stage::Undoing) {
+                          return once_more ? ask_again() : traffic_not_back("traffic_back:timed_out", "traffic is not known to be back");
+                        },
+                        [&](stage::CallingAfter s) { return called_after(s.step, no_answer()); },
+                        [&](stage::CallingAtEnd s) { return once_more ? ask_again() : called_at_end(s.step, no_answer()); },
+                        [&](stage::Restarting) {
+                          phase_ends("restart");
+                          return conclude(OperationStatus::unknown, "restart:timed_out",
+                                          "the operation's deadline passed during the restart");
+                        },
+                        [&](stage::BringingTrafficBack) {
+                          return conclude(OperationStatus::unknown, "traffic_back:timed_out",
+                                          "the operation's deadline passed while traffic was brought back");
+                        },
+                        [&](stage::Verifying) {
+                          phase_ends("verify");
+                          return conclude(OperationStatus::unverified, "", "the operation's deadline passed during verification");
+                        },
+                        [this](stage::AwaitsNothing) { return ask_again(); },
+                    },
+                    Stage(stage_));
 }
 
 /// Taken note of; what is outstanding ends first. After the commit point, or once something else ended it, it is too late.
@@ -278,38 +330,82 @@ Ask Operation::write(OperationPhase phase, Stage next) {
 
 Ask Operation::run(Stage next) {
   stage_ = next;
+  begun_ = true;
   const Duration left = std::max<Duration>(deadline_ - now_, kStepMin);
-  return ask(RunStep{plan_.steps[*outstanding_step()], std::min(options_.deadline_step, left)});
+  const bool undo = std::holds_alternative<stage::TakingBack>(stage_);
+  return ask(RunStep{plan_.steps[*outstanding_step()], std::min(options_.deadline_step, left), undo});
 }
 
+/// The hooks that may still stop it, then the announcement of the first switch.
+Ask Operation::before_switch(std::size_t from) {
+  const auto hook = find_hook("before_switch", from);
+  if (!hook) return write(OperationPhase::switching, stage::WritingSwitching{});
+  if (const auto stop = reason_to_stop()) return stop_before_commit(*stop);
+  called_ = true;
+  return run(stage::CallingBefore{{*hook}});
+}
+
+Ask Operation::called_before(std::size_t step, const Outcome& outcome) {
+  const Step& hook = plan_.steps[step];
+  if (stop_) return stop_before_commit(*stop_);
+  if (!outcome.ok() && is_required(hook))
+    return stop_before_commit({given_up(), how(hook, outcome), "the hook " + hook_name(hook) + " says no: " + why(outcome)});
+  if (!outcome.ok()) warn("the hook " + hook_name(hook) + " did not succeed: " + why(outcome));
+  return before_switch(step + 1);
+}
+
+/// One component of several stands on its new release; nothing is final before the last one does.
 Ask Operation::switched(std::size_t step, const Outcome& outcome) {
+  if (ComponentMove* move = move_of(step)) {
+    move->stands = Stands::to;
+    move->armed_inode = static_cast<std::uint64_t>(outcome.facts["link_inode"].int_or(static_cast<std::int64_t>(move->armed_inode)));
+  }
+  const auto more = find_step("switch", step + 1);
+  if (!more) return committed(step, outcome);
+  if (const auto stop = reason_to_stop()) return stop_before_commit(*stop);
+  return run(stage::Switching{{*more}});
+}
+
+Ask Operation::committed(std::size_t step, const Outcome& outcome) {
+  phase_ends("switch");
   committed_ = true;
   stop_.reset();
   const Instant at(outcome.facts["at_ns"].int_or(now_.ns()));
   record_.switched = std::clamp(at, std::min(record_.at, now_), now_);  // Between its announcement and its answer, whatever is claimed.
-  record_.armed_inode = static_cast<std::uint64_t>(outcome.facts["link_inode"].int_or(static_cast<std::int64_t>(record_.armed_inode)));
+  if (!several())
+    record_.armed_inode = static_cast<std::uint64_t>(outcome.facts["link_inode"].int_or(static_cast<std::int64_t>(record_.armed_inode)));
   return write(OperationPhase::switched, stage::WritingSwitched{{}, step + 1});
 }
 
-Ask Operation::not_switched(const Step& step, const Outcome& outcome) {
-  const auto stop = [&](OperationStatus status, const std::string& text) {
-    return stop_before_commit({status, how(step, outcome), text + why(outcome)});
+Ask Operation::not_switched(std::size_t step, const Outcome& outcome) {
+  const Step& failed = plan_.steps[step];
+  ComponentMove* move = move_of(step);
+  const auto stop = [&](Stands stands, OperationStatus status, const std::string& text) {
+    if (move) move->stands = stands;
+    return stop_before_commit({status, how(failed, outcome), text + why(outcome)});
   };
+  phase_ends("switch");
   switch (outcome.status) {
-    case Outcome::Status::conflict: return stop(OperationStatus::abandoned, "an outside deployment won: ");
+    case Outcome::Status::conflict:
+      outside_won_ = true;
+      return stop(Stands::elsewhere, OperationStatus::abandoned, "an outside deployment won: ");
     case Outcome::Status::refused:
-    case Outcome::Status::failed: return stop_ ? stop_before_commit(*stop_) : stop(given_up(), "the switch failed: ");
+    case Outcome::Status::failed:
+      if (move) move->stands = Stands::from;
+      return stop_ ? stop_before_commit(*stop_) : stop(Stands::from, given_up(), "the switch failed: ");
     case Outcome::Status::done:
     case Outcome::Status::already_done:
     case Outcome::Status::timed_out:  // It may still happen.
     case Outcome::Status::unknown: break;
   }
-  return stop(OperationStatus::unknown, "it is not known whether the switch happened: ");
+  // One of several is taken back, which finds out. The only one may be live: whoever cannot tell must not undo it.
+  const OperationStatus status = several() ? given_up() : OperationStatus::unknown;
+  return stop(Stands::unknown, status, "it is not known whether the switch happened: ");
 }
 
 Ask Operation::restarted(std::size_t step) {
-  const auto more = find_step("restart", step + 1);
-  if (more) return run(stage::Restarting{{*more}});
+  for (auto more = find_step("restart", step + 1); more; more = find_step("restart", *more + 1))
+    if (!is_spared(plan_.steps[*more])) return run(stage::Restarting{{*more}});
   record_.restarted = now_;
   record_.note.clear();
   return write(OperationPhase::restarted, stage::WritingRestarted{{}, step + 1});
@@ -328,14 +424,30 @@ Ask Operation::not_restarted(std::size_t step, const Outcome& outcome) {
 
 /// After the commit point: the step at `next`, or verification when there is none.
 Ask Operation::forward(std::size_t next) {
-  if (next >= plan_.steps.size()) {
+  while (next < plan_.steps.size() && is_spared(plan_.steps[next])) ++next;
+  if (next >= plan_.steps.size() || is_at_end(plan_.steps[next])) {
     if (options_.verify) return write(OperationPhase::verifying, stage::WritingVerifying{});
     if (deadlines_passed_ > 0) return conclude(OperationStatus::unverified, "", "the operation's deadline passed");
     return conclude(OperationStatus::succeeded, "", "");
   }
+  if (plan_.steps[next].action == "hook") return run(stage::CallingAfter{{next}});
   if (plan_.steps[next].action != "restart") return run(stage::BringingTrafficBack{{next}});
   phase_begins("restart");
   return run(stage::Restarting{{next}});
+}
+
+/// A hook after the commit point: whatever it says, the release is live and its process must follow.
+Ask Operation::called_after(std::size_t step, const Outcome& outcome) {
+  const Step& hook = plan_.steps[step];
+  if (!outcome.ok()) {
+    const std::string text = "the hook " + hook_name(hook) + " did not succeed: " + why(outcome);
+    if (!is_required(hook)) {
+      warn(text);
+    } else if (!hook_failed_) {
+      hook_failed_ = Stop{OperationStatus::failed, how(hook, outcome), text};
+    }
+  }
+  return forward(step + 1);
 }
 
 /// One more try, counted in the record before it is made. A deployment's restart is tried once: that its start fails is evidence against
@@ -360,28 +472,115 @@ Ask Operation::verify_or_conclude() {
   return ask(Verify{record_.request.to, deadline_ - now_});
 }
 
-/// Ends it before the commit point; traffic that was taken away comes back first.
+/// Ends it before the commit point: what was switched goes back first, the last one before the others, then traffic that was taken away.
 Ask Operation::stop_before_commit(Stop stop) {
   stop_ = std::move(stop);
   phase_ends("preflight");
+  phase_ends("switch");
+  return take_back(plan_.steps.size());
+}
+
+/// Takes back the last switch before step `below` that was made or may have been; traffic when there is none left.
+Ask Operation::take_back(std::size_t below) {
+  for (std::size_t i = below; i-- > 0;) {
+    const ComponentMove* move = move_of(i);
+    if (move && (move->stands == Stands::to || move->stands == Stands::unknown)) return run(stage::TakingBack{{i}, 1});
+  }
   return undo_from(0);
+}
+
+Ask Operation::taken_back(stage::TakingBack stage, const Outcome& outcome) {
+  ComponentMove& move = *move_of(stage.step);
+  if (outcome.ok()) {
+    took_back_ = took_back_ || move.stands == Stands::to || outcome.status == Outcome::Status::done;
+    move.stands = Stands::from;
+    return take_back(stage.step);
+  }
+  if (outcome.status == Outcome::Status::conflict) {  // Nothing of ours is left in it.
+    move.stands = Stands::elsewhere;
+    stop_->why += "; somebody else has deployed " + move.component + " since";
+    return take_back(stage.step);
+  }
+  if (stage.tries < kAttemptsMax) return run(stage::TakingBack{{stage.step}, stage.tries + 1});
+  return not_taken_back(stage.step, why(outcome));
+}
+
+/// The others are taken back all the same: the fewer stand on the release that nobody got to see the better.
+Ask Operation::not_taken_back(std::size_t step, std::string reason) {
+  ComponentMove& move = *move_of(step);
+  not_back_ += (not_back_.empty() ? "" : "; ") + move.component + " could not be put back on " + move.from() + ": " + std::move(reason);
+  return take_back(step);
 }
 
 Ask Operation::undo_from(std::size_t step) {
   if (const auto back = find_step("traffic_back", step); back && traffic_away_) return run(stage::Undoing{{*back}});
-  return conclude(stop_->status, stop_->failed_how, stop_->why);
+  return given_up_for_good();
 }
 
+Ask Operation::traffic_not_back(std::string failed_how, std::string text) {
+  stop_->failed_how = std::move(failed_how);
+  not_back_ += (not_back_.empty() ? "" : "; ") + std::move(text);
+  return given_up_for_good();
+}
+
+Ask Operation::given_up_for_good() {
+  const bool components_stay = std::any_of(record_.components.begin(), record_.components.end(), [](const ComponentMove& move) {
+    return move.stands == Stands::to || move.stands == Stands::unknown;
+  });
+  if (!not_back_.empty()) {
+    const std::string standing = components_stay ? standing_of(record_.components) + "; " : "";
+    return conclude(OperationStatus::partial, stop_->failed_how, standing + stop_->why + "; and " + not_back_);
+  }
+  const bool undone = stop_->status == OperationStatus::abandoned && took_back_ && !outside_won_ && !taking_back_;
+  return conclude(undone ? OperationStatus::undone : stop_->status, stop_->failed_how, stop_->why);
+}
+
+/// How it ends; the hooks of the end are called before that is written.
 Ask Operation::conclude(OperationStatus status, std::string failed_how, std::string detail) {
-  if (!disk_trouble_.empty()) {
-    const std::string otherwise = status == OperationStatus::unknown ? "" : std::string(" (otherwise ") + to_string(status) + ")";
-    return finish(OperationStatus::unknown, std::move(failed_how),
-                  "the operation's records could not be written: " + disk_trouble_ + otherwise + (detail.empty() ? "" : ": " + detail));
+  if (hook_failed_ && (status == OperationStatus::succeeded || status == OperationStatus::unverified)) {
+    status = OperationStatus::failed;
+    failed_how = hook_failed_->failed_how;
+    detail = hook_failed_->why + (detail.empty() ? "" : "; " + detail);
   }
   record_.status = status;
-  record_.note = cut(detail, kNoteBytesMax);
   failed_how_ = std::move(failed_how);
   detail_ = std::move(detail);
+  return call_at_end(0);
+}
+
+Ask Operation::call_at_end(std::size_t from) {
+  const bool well = record_.status == OperationStatus::succeeded;
+  for (std::size_t i = from; begun_ && i < plan_.steps.size(); ++i) {
+    const bool called = is_hook(plan_.steps[i], "after_verify") ? well && options_.verify : is_hook(plan_.steps[i], "on_failure") && !well;
+    if (called) return run(stage::CallingAtEnd{{i}});
+  }
+  return write_outcome();
+}
+
+Ask Operation::called_at_end(std::size_t step, const Outcome& outcome) {
+  const Step& hook = plan_.steps[step];
+  if (!outcome.ok()) {
+    const std::string text = "the hook " + hook_name(hook) + " did not succeed: " + why(outcome);
+    if (is_required(hook) && record_.status == OperationStatus::succeeded) {
+      record_.status = OperationStatus::unverified;
+      failed_how_ = how(hook, outcome);
+      detail_ = text;
+    } else {
+      warn(text);
+    }
+  }
+  return call_at_end(step + 1);
+}
+
+Ask Operation::write_outcome() {
+  if (!warnings_.empty()) detail_ += (detail_.empty() ? "" : "; ") + std::exchange(warnings_, {});
+  if (!disk_trouble_.empty()) {
+    const OperationStatus status = record_.status;
+    const std::string otherwise = status == OperationStatus::unknown ? "" : std::string(" (otherwise ") + to_string(status) + ")";
+    return finish(OperationStatus::unknown, failed_how_,
+                  "the operation's records could not be written: " + disk_trouble_ + otherwise + (detail_.empty() ? "" : ": " + detail_));
+  }
+  record_.note = cut(detail_, kNoteBytesMax);
   return write(OperationPhase::outcome, stage::WritingOutcome{});
 }
 
@@ -395,7 +594,7 @@ Ask Operation::finish(OperationStatus status, std::string failed_how, std::strin
 // ---- Small questions ----
 
 /// What ended before the commit point: nothing had to be taken back, or it was.
-OperationStatus Operation::given_up() const { return traffic_away_ ? OperationStatus::undone : OperationStatus::abandoned; }
+OperationStatus Operation::given_up() const { return traffic_away_ || called_ ? OperationStatus::undone : OperationStatus::abandoned; }
 
 std::optional<Operation::Stop> Operation::reason_to_stop() const {
   if (stop_) return stop_;
@@ -424,6 +623,40 @@ std::optional<std::size_t> Operation::find_step(const char* action, std::size_t 
     if (plan_.steps[i].action == action) return i;
   return std::nullopt;
 }
+
+std::optional<std::size_t> Operation::find_hook(const char* at, std::size_t from) const {
+  for (std::size_t i = from; i < plan_.steps.size(); ++i)
+    if (is_hook(plan_.steps[i], at)) return i;
+  return std::nullopt;
+}
+
+/// Index of the step after the last one with this action; after the last switch when there is none.
+std::size_t Operation::after_last(std::string_view action) const {
+  for (std::size_t i = plan_.steps.size(); i-- > 0;)
+    if (plan_.steps[i].action == action || plan_.steps[i].action == "switch") return i + 1;
+  return plan_.steps.size();
+}
+
+/// The part of the record that belongs to a switch of several.
+ComponentMove* Operation::move_of(std::size_t step) {
+  if (!several() || plan_.steps[step].action != "switch") return nullptr;
+  const auto found = std::find_if(record_.components.begin(), record_.components.end(),
+                                  [&](const ComponentMove& move) { return move.component == plan_.steps[step].component; });
+  return found == record_.components.end() ? nullptr : &*found;
+}
+
+bool Operation::is_spared(const Step& step) const {
+  if (step.action != "restart") return false;
+  return begin_at_ == OperationPhase::restarted ||
+         std::find(options_.spared.begin(), options_.spared.end(), step.component) != options_.spared.end();
+}
+
+bool Operation::commits(const Step& step) const {
+  const auto last = std::find_if(plan_.steps.rbegin(), plan_.steps.rend(), [](const Step& s) { return s.action == "switch"; });
+  return last != plan_.steps.rend() && step.action == "switch" && last->number == step.number;
+}
+
+void Operation::warn(const std::string& text) { warnings_ = cut(warnings_ + (warnings_.empty() ? "" : "; ") + text, kNoteBytesMax); }
 
 Instant Operation::deadline() const { return deadline_; }
 

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct WriteRecord {
 struct RunStep {
   Step step;
   Duration deadline{};
+  bool undo = false;  ///< take this switch back instead: the driver's `undo`
 };
 /// Run all verification tests against `release`.
 struct Verify {
@@ -45,8 +47,8 @@ struct StepEnded {
 struct Verified {
   VerificationVerdict verdict;
 };
-/// The operation's own deadline passed while something was outstanding. Before the commit point: abandoned; after it: verified as far as
-/// possible.
+/// The operation's own deadline passed while something was outstanding. Before the commit point: abandoned, or undone; after it: verified
+/// as far as possible.
 struct DeadlinePassed {};
 struct CancelAsked {
   std::string by;
@@ -67,15 +69,20 @@ struct NotBegun : AwaitsNothing {};
 struct WritingIntent : AwaitsDisk {};
 struct WritingTrafficAway : AwaitsDisk {};
 struct TakingTrafficAway : AwaitsStep {};
+struct CallingBefore : AwaitsStep {};  ///< a hook at before_switch
 struct WritingSwitching : AwaitsDisk {};
 struct Switching : AwaitsStep {};
+struct TakingBack : AwaitsStep {
+  int tries = 1;
+};  ///< given up with several components: those that were switched go back, the last one first
 struct Undoing : AwaitsStep {
   int tries = 1;
 };  ///< given up: traffic comes back
 // After it: always forward.
 struct WritingSwitched : AwaitsDisk {
   std::size_t next = 0;
-};  ///< the step that follows
+};                                    ///< the step that follows
+struct CallingAfter : AwaitsStep {};  ///< a hook at after_switch or after_restart
 struct Restarting : AwaitsStep {};
 struct WritingRestarted : AwaitsDisk {
   std::size_t next = 0;
@@ -83,21 +90,30 @@ struct WritingRestarted : AwaitsDisk {
 struct BringingTrafficBack : AwaitsStep {};
 struct WritingVerifying : AwaitsDisk {};
 struct Verifying : AwaitsVerdict {};
+struct CallingAtEnd : AwaitsStep {};  ///< a hook at after_verify or on_failure
 struct WritingOutcome : AwaitsDisk {};
 struct Finished : AwaitsNothing {};
 }  // namespace stage
-using Stage =
-    std::variant<stage::NotBegun, stage::WritingIntent, stage::WritingTrafficAway, stage::TakingTrafficAway, stage::WritingSwitching,
-                 stage::Switching, stage::Undoing, stage::WritingSwitched, stage::Restarting, stage::WritingRestarted,
-                 stage::BringingTrafficBack, stage::WritingVerifying, stage::Verifying, stage::WritingOutcome, stage::Finished>;
+using Stage = std::variant<stage::NotBegun, stage::WritingIntent, stage::WritingTrafficAway, stage::TakingTrafficAway, stage::CallingBefore,
+                           stage::WritingSwitching, stage::Switching, stage::TakingBack, stage::Undoing, stage::WritingSwitched,
+                           stage::CallingAfter, stage::Restarting, stage::WritingRestarted, stage::BringingTrafficBack,
+                           stage::WritingVerifying, stage::Verifying, stage::CallingAtEnd, stage::WritingOutcome, stage::Finished>;
 
 struct OperationOptions {
   std::string node;
   Duration deadline = 60s, deadline_step = 30s;
   bool verify = true;  ///< false for kind deploy: its verification is the bake; the shell runs the tests as evidence
   std::int64_t fence = 0;
+  std::vector<std::string> spared;  ///< resumed: components whose process is younger than the switch and is not restarted again
 };
 
+/// Several components: `switching` is recorded once, then their switches follow each other; the last one is the commit point. What ends it
+/// before takes those that were switched back in reverse order; one that will not come back makes it `partial`, and its record says which
+/// component stands where.
+/// Hooks: a required one that fails at before_switch ends it as `undone`, nothing is switched. At after_switch and after_restart it goes on
+/// (only forward is safe) and ends `failed`, by "hook:NAME:KIND", where verification would have been content. At after_verify (called when
+/// it would succeed) it makes a success `unverified`: what was verified is no reason to go further back. At on_failure (called at any
+/// other end once a step was begun) it changes nothing. One that is not required leaves its failure in the detail.
 /// Of the switch step's arguments the record takes "from_value", "to_value" (of the link) and "armed_inode"; of its outcome's facts
 /// "link_inode" (of `current` now) and "at_ns" (engine time of the exchange). Where one is missing the plan's inode and the time of the
 /// answer count.
@@ -108,6 +124,8 @@ class Operation {
   /// `verifying` verify; an earlier phase means that the link was found on `to` all the same, and is continued as `switched`. The try is
   /// counted in the first record; when that cannot be written nothing else is done.
   static Operation resumed(OperationRecord record, Plan plan, OperationOptions options, OperationPhase resume_at, Instant now);
+  /// After a crash between two switches: counts the try, takes back what was switched, and ends as `abandoned` because of `why`.
+  static Operation undoing(OperationRecord record, Plan plan, OperationOptions options, std::string why, Instant now);
 
   Ask begin(Instant now);  ///< the first thing to do
   /// The next thing to do. After DeadlinePassed and CancelAsked it may be what is outstanding already (see `keep_waiting`).
@@ -122,6 +140,8 @@ class Operation {
   const OperationRecord& record() const { return record_; }
   const Plan& plan() const { return plan_; }
   bool finished() const { return finished_; }
+  /// Whether this step is the commit point: the plan's last switch.
+  bool commits(const Step& step) const;
   /// Duration of each phase so far, for the metrics: "preflight", "switch", "restart", "verify".
   std::vector<std::pair<std::string, Duration>> phases() const;
 
@@ -152,16 +172,28 @@ class Operation {
   Ask ask_again();
   Ask write(OperationPhase phase, Stage next);
   Ask run(Stage next);
+  Ask before_switch(std::size_t from);
+  Ask called_before(std::size_t step, const Outcome& outcome);
   Ask switched(std::size_t step, const Outcome& outcome);
-  Ask not_switched(const Step& step, const Outcome& outcome);
+  Ask committed(std::size_t step, const Outcome& outcome);
+  Ask not_switched(std::size_t step, const Outcome& outcome);
   Ask restarted(std::size_t step);
   Ask not_restarted(std::size_t step, const Outcome& outcome);
   Ask forward(std::size_t next);
+  Ask called_after(std::size_t step, const Outcome& outcome);
   Ask retry_or_fail(const Step& step, const Outcome& outcome, OperationPhase phase, Stage again);
   Ask verify_or_conclude();
   Ask stop_before_commit(Stop stop);
+  Ask take_back(std::size_t below);
+  Ask taken_back(stage::TakingBack stage, const Outcome& outcome);
+  Ask not_taken_back(std::size_t step, std::string reason);
   Ask undo_from(std::size_t step);
+  Ask traffic_not_back(std::string failed_how, std::string text);
+  Ask given_up_for_good();
   Ask conclude(OperationStatus status, std::string failed_how, std::string detail);
+  Ask call_at_end(std::size_t from);
+  Ask called_at_end(std::size_t step, const Outcome& outcome);
+  Ask write_outcome();
   Ask finish(OperationStatus status, std::string failed_how, std::string detail);
   // Small questions.
   bool out_of_time() const { return deadlines_passed_ > 0 || now_ >= deadline_; }
@@ -170,6 +202,12 @@ class Operation {
   std::optional<std::size_t> outstanding_step() const;
   bool is_outstanding(int number) const;
   std::optional<std::size_t> find_step(const char* action, std::size_t from = 0) const;
+  std::optional<std::size_t> find_hook(const char* at, std::size_t from) const;
+  std::size_t after_last(std::string_view action) const;
+  bool is_spared(const Step& step) const;
+  bool several() const { return !record_.components.empty(); }
+  ComponentMove* move_of(std::size_t step);
+  void warn(const std::string& text);
   void phase_begins(const char* name);
   void phase_ends(const char* name);
 
@@ -180,12 +218,20 @@ class Operation {
   Instant now_, deadline_;
   int deadlines_passed_ = 0;
   OperationPhase begin_at_ = OperationPhase::intent;
-  bool committed_ = false;           ///< the switch is done
+  bool committed_ = false;           ///< the last switch is done
+  bool taking_back_ = false;         ///< continued after a crash only to undo
+  bool called_ = false;              ///< a hook was called before the switch
+  bool begun_ = false;               ///< any step was
+  bool took_back_ = false;           ///< at least one component
+  bool outside_won_ = false;         ///< a switch met another release than planned
   bool uncounted_ = false;           ///< resumed, and this try is not on disk yet
   bool traffic_away_ = false;        ///< a step that takes traffic away was begun
   std::string disk_trouble_;         ///< set once a record could not be written: no other is tried
   std::optional<Stop> stop_;         ///< why it ends before the commit point, or is about to
   std::string failed_how_, detail_;  ///< of the end, while its record is being written
+  std::optional<Stop> hook_failed_;  ///< the first required hook after the switch that failed
+  std::string not_back_;             ///< what could not be taken back, and why
+  std::string warnings_;             ///< of hooks that are not required
   std::vector<PhaseTime> times_;
 };
 

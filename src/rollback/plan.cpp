@@ -3,6 +3,9 @@
 #include "rollback/plan.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <set>
+#include <string_view>
 #include <utility>
 
 #include "base/ids.hpp"
@@ -11,13 +14,19 @@
 namespace rollbackd::rollback {
 namespace {
 
-/// The place of an action in a plan; 0 for one that no plan has.
-int rank(const std::string& action) {
-  if (action == "traffic_away") return 1;
-  if (action == "switch") return 2;
-  if (action == "restart") return 3;
-  if (action == "traffic_back") return 4;
-  return 0;
+constexpr std::size_t kStepsMax = 64;
+
+/// The place of a step in a plan; 0 for one that no plan has.
+int rank(const Step& step) {
+  static constexpr std::string_view kOrder[] = {"traffic_away",  "before_switch", "switch",       "after_switch", "restart",
+                                                "after_restart", "traffic_back",  "after_verify", "on_failure"};
+  const std::string at = step.arguments["at"].string_or("");
+  const std::string_view place = step.action == "hook" ? std::string_view(at) : std::string_view(step.action);
+  const auto* const found = std::find(std::begin(kOrder), std::end(kOrder), place);
+  if (found == std::end(kOrder)) return 0;
+  const int number = static_cast<int>(found - std::begin(kOrder)) + 1;
+  const bool is_point = number == 2 || number == 4 || number == 6 || number >= 8;
+  return is_point == (step.action == "hook") ? number : 0;
 }
 
 std::ptrdiff_t count(const std::vector<Step>& steps, const char* action) {
@@ -36,19 +45,21 @@ Result<> check_ids(const OperationRequest& request) {
   return {};
 }
 
-/// A plan has one switch and its steps in the one order that the operation carries out.
+/// A plan has one switch a component and its steps in the one order that the operation carries out.
 Result<> check_steps(const OperationRequest& request, const std::vector<Step>& steps) {
   const auto bad = [&](std::string why) { return Error(Errc::invalid_argument, title(request)).because(std::move(why)); };
+  if (steps.size() > kStepsMax) return bad("there are " + std::to_string(steps.size()) + " steps; a plan has at most 64");
   int last = 0;
+  std::set<std::string> switched;
   for (const Step& step : steps) {
-    const int place = rank(step.action);
+    const int place = rank(step);
     if (place == 0) return bad("the driver " + step.driver + " wants a step \"" + printable(step.action) + "\" that no plan has");
+    if (step.action == "switch" && !switched.insert(step.component).second)
+      return bad("there are two switches of " + printable(step.component) + "; a plan has one a component");
     if (place < last) return bad("the step \"" + step.action + "\" comes too late");
     last = place;
   }
-  const std::ptrdiff_t switches = count(steps, "switch");
-  if (switches < 1) return bad("there is no switch among the driver's steps");
-  if (switches > 1) return bad("there are " + std::to_string(switches) + " switches; a plan has one");
+  if (switched.empty()) return bad("there is no switch among the driver's steps");
   if (count(steps, "traffic_away") > 0 && count(steps, "traffic_back") == 0)
     return bad("a step takes traffic away and none brings it back");
   return {};

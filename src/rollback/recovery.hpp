@@ -3,20 +3,30 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "model/operation.hpp"
 
 namespace rollbackd::rollback {
 
-/// What `current` is, compared with the last record and the ledger.
-enum class LinkIs { from, to, ledger_live, other, missing };
+/// What `current` is, compared with the last record and the ledger. Of several components: what all of them are; `mixed` when each is on
+/// `from` or `to` and they differ.
+enum class LinkIs { from, to, ledger_live, other, missing, mixed };
+
+/// What the links are together, given each component's world in the record's order (`OperationRecord::components`).
+LinkIs links_are(const OperationRecord& record, const std::vector<World>& worlds);
+
+/// A component that has a service manager, and its process as far as that tells.
+struct ManagedComponent {
+  std::string component;
+  std::optional<World::Process> process;
+};
 
 struct RecoveryInput {
   std::optional<OperationRecord> last;  ///< nothing: no operation was ever recorded
   LinkIs link = LinkIs::missing;
   bool state_readable = true;  ///< false: both slots corrupt
-  std::optional<World::Process> process;
-  bool has_manager = false;
+  std::vector<ManagedComponent> managed;
 };
 
 enum class RecoveryMove {
@@ -24,6 +34,7 @@ enum class RecoveryMove {
   outside_deployment,  ///< somebody else deployed while we were away
   abandon,             ///< undo traffic, close as `abandoned`, judge again on fresh evidence
   resume,              ///< continue at `resume_at`
+  undo,                ///< some of several components are switched: take them back, close as `abandoned`, judge again
   hold_and_page,
 };
 const char* to_string(RecoveryMove move);
@@ -31,8 +42,9 @@ const char* to_string(RecoveryMove move);
 struct Recovery {
   RecoveryMove move = RecoveryMove::hold_and_page;
   OperationPhase resume_at = OperationPhase::none;  ///< for `resume`: `switched` restarts, `restarted` verifies, ...
-  bool restart = false;                             ///< the process is older than the switch, so it must be restarted
+  bool restart = false;                             ///< a process is older than the switch, so it must be restarted
   std::string why;
+  std::vector<std::string> spared{};  ///< components whose process is younger than the switch
 };
 
 inline constexpr int kAttemptsMax = 3;

@@ -245,11 +245,21 @@ TEST_F(SymlinkTest, PlansOnlyWhatIsThere) {
   EXPECT_EQ(driver->plan(world(), "../v1").error().code, Errc::invalid_argument);
 }
 
-TEST_F(SymlinkTest, UndoIsOnlyForWhatWasNotSwitched) {
+TEST_F(SymlinkTest, UndoPutsBackWhatItsOwnStepSwitchedAndNothingElse) {
   const Step step = step_to("v1");
   EXPECT_EQ(run_until_done(context, driver->undo(step, 5s))->status, Status::already_done);
   run(step);
-  EXPECT_EQ(run_until_done(context, driver->undo(step, 5s))->status, Status::refused);
+  EXPECT_EQ(run_until_done(context, driver->undo(step, 5s))->status, Status::done);
+  EXPECT_EQ(current(), dir / "releases/v2");
+  EXPECT_EQ(armed(), dir / "releases/v1") << "the switch can be made again without a new disk block";
+  EXPECT_EQ(run_until_done(context, driver->undo(step, 5s))->status, Status::already_done);
+
+  run(step);
+  fs::create_directory(dir / "releases/v9");
+  fs::remove(dir / "current");
+  fs::create_symlink(dir / "releases/v9", dir / "current");
+  EXPECT_EQ(run_until_done(context, driver->undo(step, 5s))->status, Status::conflict);
+  EXPECT_EQ(current(), dir / "releases/v9");
 }
 
 TEST_F(SymlinkTest, ArmingHashesAndMakesTheLink) {

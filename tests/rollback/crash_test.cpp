@@ -87,10 +87,10 @@ struct Life {
     input.last = machine.last;
     const bool under_way = machine.last && machine.last->phase != OperationPhase::outcome;
     input.link = !under_way ? LinkIs::ledger_live : machine.link == "v2" ? LinkIs::from : LinkIs::to;
-    input.has_manager = true;
-    input.process.emplace();
-    input.process->running = true;
-    input.process->started = seen_start();
+    input.managed.push_back({"app", {}});
+    auto& process = input.managed.front().process.emplace();
+    process.running = true;
+    process.started = seen_start();
     const Recovery found = recover(input);
     if (found.move == RecoveryMove::abandon) {
       OperationRecord closed = *machine.last;

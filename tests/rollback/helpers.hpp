@@ -31,6 +31,29 @@ inline Step a_step(const char* action) {
   return step;
 }
 
+inline Plan stamped(OperationRequest request, std::vector<Step> steps) {
+  Plan plan{std::move(request), std::move(steps)};
+  for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+    plan.steps[i].operation = plan.request.operation;
+    plan.steps[i].number = static_cast<int>(i) + 1;
+  }
+  return plan;
+}
+
+inline Step a_hook(const char* at, bool required = true, const char* name = nullptr) {
+  Step step;
+  step.driver = step.action = "hook";
+  step.arguments.set("name", name ? name : at).set("at", at).set("required", required);
+  return step;
+}
+
+/// The switch or restart of one of several components.
+inline Step a_step_of(const std::string& component, const char* action) {
+  Step step = a_step(action);
+  step.component = component;
+  return step;
+}
+
 /// A stamped plan with these actions.
 inline Plan a_plan(const std::vector<const char*>& actions, OperationRequest request = a_rollback()) {
   Plan plan;
@@ -65,7 +88,11 @@ inline std::string text(const Ask& ask) {
     if (record.phase == OperationPhase::outcome) out += std::string(" ") + to_string(record.status);
     return out + " " + std::to_string(record.attempt);
   }
-  if (const auto* run = std::get_if<RunStep>(&ask)) return "run " + run->step.action;
+  if (const auto* run = std::get_if<RunStep>(&ask)) {
+    const Step& step = run->step;
+    if (step.action == "hook") return "call " + step.arguments["name"].string_or("");
+    return (run->undo ? "undo " : "run ") + step.action + (step.component == "app" || step.component.empty() ? "" : " " + step.component);
+  }
   if (const auto* verify = std::get_if<Verify>(&ask)) return "verify " + verify->release;
   return std::string("finish ") + to_string(std::get<Finish>(ask).status);
 }

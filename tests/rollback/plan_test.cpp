@@ -94,7 +94,7 @@ TEST(Plan, HasExactlyOneSwitchAndItsStepsInOrder) {
 
   EXPECT_THAT(why({}), HasSubstr("invalid_argument: there is no switch"));
   EXPECT_THAT(why({a_step("restart")}), HasSubstr("no switch"));
-  EXPECT_THAT(why({a_step("switch"), a_step("switch")}), HasSubstr("2 switches"));
+  EXPECT_THAT(why({a_step("switch"), a_step("switch")}), HasSubstr("two switches of app"));
   EXPECT_THAT(why({a_step("restart"), a_step("switch")}), HasSubstr("\"switch\" comes too late"));
   EXPECT_THAT(why({a_step("switch"), a_step("reboot")}), HasSubstr("\"reboot\" that no plan has"));
   EXPECT_THAT(why({a_step("traffic_away"), a_step("switch")}), HasSubstr("none brings it back"));

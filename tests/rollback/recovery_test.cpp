@@ -23,7 +23,7 @@ RecoveryInput found(Phase phase, LinkIs link) {
   RecoveryInput input;
   input.last = record;
   input.link = link;
-  input.has_manager = true;
+  input.managed.push_back({"app", {}});
   return input;
 }
 
@@ -36,7 +36,7 @@ World::Process process(Instant started, bool running = true) {
 }
 
 Recovery recover_with_process(RecoveryInput input, Instant started, bool running = true) {
-  input.process = process(started, running);
+  input.managed.front().process = process(started, running);
   return recover(input);
 }
 
@@ -153,7 +153,7 @@ TEST(RecoverySwitched, OnToAProcessThatDoesNotRunOrCannotBeSeenIsStarted) {
 TEST(RecoverySwitched, OnToWithoutAManagerThereIsNothingToRestart) {
   for (const Phase phase : {Phase::intent, Phase::switching, Phase::switched}) {
     RecoveryInput input = found(phase, LinkIs::to);
-    input.has_manager = false;
+    input.managed.clear();
     EXPECT_EQ(recover(input).resume_at, Phase::restarted);
     EXPECT_FALSE(recover(input).restart);
   }

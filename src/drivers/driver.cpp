@@ -16,6 +16,14 @@ std::string restart_token(const Step& step) {
   return token;
 }
 
+boost::asio::awaitable<Result<Reading>> Driver::read(std::string release, ReadOptions) {
+  auto read = co_await digest(std::move(release));
+  if (read.has_error()) co_return read.error();
+  co_return Reading{std::move(read.value()), ""};
+}
+
+Result<Step> Driver::plan_removal(const std::string&) const { return Error(Errc::unsupported, "this driver removes no releases"); }
+
 Result<std::unique_ptr<Driver>> make_driver(DriverContext context) {
   if (context.settings.driver == "symlink") return make_symlink_driver(std::move(context));
   return Error(Errc::unsupported, "no driver \"" + context.settings.driver + "\" in this version").try_next("use \"symlink\"");

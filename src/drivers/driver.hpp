@@ -1,6 +1,7 @@
 // What puts a release back on one kind of platform, and what starts and stops its process. Steps in, outcomes out, both data.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <functional>
@@ -40,6 +41,20 @@ struct DriverContext {
   std::vector<config::HookSettings> hooks{};  ///< of the whole service; for the hook runner
 };
 
+/// How a release's files are read; see Driver::read.
+struct ReadOptions {
+  io::Worker* worker = nullptr;  ///< null: the one for bulk work
+  bool quick = false;            ///< where nothing was touched since the last reading its answer is given, without reading contents
+  int threads = 1;
+  std::int64_t bytes_per_second = 0;                ///< at most, with idle I/O priority; 0: as fast as it goes
+  std::shared_ptr<const std::atomic<bool>> stop{};  ///< once true the reading ends soon, with `cancelled`
+};
+/// What a reading found.
+struct Reading {
+  std::string digest;
+  std::string change;  ///< what differs from the manifest that was kept before, for people; empty: nothing, or there was none
+};
+
 class Driver {  // Puts a release back on one kind of platform.
  public:
   virtual ~Driver() = default;
@@ -57,11 +72,18 @@ class Driver {  // Puts a release back on one kind of platform.
   /// Hashes `release` in full on the bulk worker and makes the link to it beside `current`. After it, a switch needs no new disk block.
   /// @param expected_digest  of the ledger; empty: not known yet
   virtual boost::asio::awaitable<TargetFacts> arm(std::string release, std::string expected_digest) = 0;
-  /// Hashes `release` in full without arming: its digest (SHA-256 over the manifest).
+  /// The digest of `release` (SHA-256 over the manifest), without arming: read in full, unless nothing was touched since the last reading.
   virtual boost::asio::awaitable<Result<std::string>> digest(std::string release) = 0;
   /// A quick look at an armed release: size, mtime, ctime, inode of every file as when it was hashed; any change: hashed again and
   /// compared.
   virtual boost::asio::awaitable<TargetFacts> look(std::string release, std::string expected_digest) = 0;
+  /// Reads `release` in full, and keeps its manifest in the service's directory (manifests/COMPONENT/ID; of a changed one the one before as
+  /// _was.ID), for people: `sha256sum` of it is the digest. @return `refused` while a deployment is still writing it
+  virtual boost::asio::awaitable<Result<Reading>> read(std::string release, ReadOptions options);
+  /// The step that removes `release` from disk for good: see removal.hpp. It is run like any other, on the worker for bulk work.
+  virtual Result<Step> plan_removal(const std::string& release) const;
+  /// Releases whose removal was cut off: the same step goes on with it. Blocking, one directory.
+  virtual std::vector<std::string> half_removed() const { return {}; }
   /// What the ledger enters for a release found on disk; reads its release.json when there is one (bounded, bad content ignored with a
   /// warning).
   virtual Result<Release> describe(const std::string& release) const = 0;

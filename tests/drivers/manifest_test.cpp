@@ -139,5 +139,60 @@ TEST(Manifest, HoldsItsBounds) {
   EXPECT_TRUE(hash_tree(dir / "v1", TreeLimits{.files_max = 100, .depth_max = 4}).has_value());
 }
 
+TEST(Manifest, SeveralThreadsAndASlowPaceFindTheSame) {
+  const TempDir dir;
+  fill(dir / "v1");
+  for (int i = 0; i < 200; ++i) write_file(dir / ("v1/lib/" + std::to_string(i)), std::string(static_cast<std::size_t>(i) * 100, 'x'));
+  const Manifest one = hash_tree(dir / "v1").value();
+
+  EXPECT_EQ(hash_tree(dir / "v1", {}, ReadPace{.threads = 4}).value().text, one.text);
+  EXPECT_EQ(hash_tree(dir / "v1", {}, ReadPace{.bytes_per_second = 100 << 20}).value().digest, one.digest);
+  EXPECT_EQ(sha256_hex(one.text), one.digest);
+}
+
+TEST(Manifest, ASlowReadingKeepsItsPaceAndStopsWhenAsked) {
+  const TempDir dir;
+  fill(dir / "v1");
+  write_file(dir / "v1/big", std::string(1 << 20, 'x'));
+  const auto began = std::chrono::steady_clock::now();
+  ASSERT_TRUE(hash_tree(dir / "v1", {}, ReadPace{.bytes_per_second = 10 << 20}).has_value());
+  EXPECT_GE(std::chrono::steady_clock::now() - began, 90ms);
+
+  const std::atomic<bool> stop{true};
+  EXPECT_EQ(hash_tree(dir / "v1", {}, ReadPace{.bytes_per_second = 1, .stop = &stop}).error().code, Errc::cancelled);
+}
+
+TEST(Manifest, WhatTheServiceWritesForItselfIsNoPartOfIt) {
+  const TempDir dir;
+  fill(dir / "v1");
+  const LeftOut left_out = {"tmp", "lib/cache.db"};
+  const std::string before = hash_tree(dir / "v1", {}, {}, left_out).value().digest;
+  fs::create_directories(dir / "v1/lib/__pycache__");
+  write_file(dir / "v1/lib/__pycache__/app.pyc", "x");
+  fs::create_directories(dir / "v1/tmp/deep");
+  ASSERT_EQ(::mkfifo((dir / "v1/tmp/socket").c_str(), 0600), 0);
+  write_file(dir / "v1/lib/cache.db", "x");
+
+  EXPECT_EQ(hash_tree(dir / "v1", {}, {}, left_out).value().digest, before);
+  write_file(dir / "v1/lib/tmp", "x");
+  EXPECT_NE(hash_tree(dir / "v1", {}, {}, left_out).value().digest, before) << "a path, not a name";
+}
+
+TEST(Manifest, SaysWhichFilesDiffer) {
+  const TempDir dir;
+  fill(dir / "v1");
+  const std::string before = hash_tree(dir / "v1").value().text;
+  write_file(dir / "v1/lib/data", "two");
+  fs::permissions(dir / "v1/run.sh", fs::perms(0700));
+  write_file(dir / "v1/new\tname", "");
+  fs::remove(dir / "v1/data");
+  const std::string after = hash_tree(dir / "v1").value().text;
+
+  EXPECT_EQ(differences(before, after), (std::vector<std::string>{"data is missing", "lib/data has other content",
+                                                                  "run.sh has another mode", "new\\tname was added"}));
+  EXPECT_EQ(differences(before, after, 1), (std::vector<std::string>{"data is missing", "3 more"}));
+  EXPECT_TRUE(differences(before, before).empty());
+}
+
 }  // namespace
 }  // namespace rollbackd::drivers

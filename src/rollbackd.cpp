@@ -16,6 +16,7 @@
 #include "cli/load.hpp"
 #include "cli/offline.hpp"
 #include "drivers/driver.hpp"
+#include "drivers/hook_guard.hpp"
 #include "engine/engine.hpp"
 #include "engine/spawn.hpp"
 #include "io/http_server.hpp"
@@ -31,6 +32,7 @@ struct Options {
   std::string config = "/etc/rollbackd/rollbackd.json";
   std::string rules_directory;
   std::string keeper;
+  bool hook_guard = false;
   bool check = false;
   cli::OfflineOptions offline;
 };
@@ -208,6 +210,7 @@ int main(int argc, char** argv) {
   app.add_option("--rules-directory", options.rules_directory, "Where the shipped rule packs are");
   app.add_flag("--check", options.check, "Read the configuration, say what is wrong with it, and end");
   app.add_option("--keeper", options.keeper, "Parent one supervised service (rollbackd starts this itself)")->group("");
+  app.add_flag("--hook-guard", options.hook_guard, "Run one hook (rollbackd starts this itself)")->group("");
   auto* rollback = app.add_subcommand("rollback", "Roll back without a running daemon, under the state directory's lock");
   rollback->add_option("service", options.offline.service, "Name of the service")->required();
   rollback->add_option("--env,-e", options.offline.environment, "Environment, when the service runs in several");
@@ -223,6 +226,7 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 1;
   }
   if (!options.keeper.empty()) return drivers::run_keeper(options.keeper);
+  if (options.hook_guard) return drivers::run_hook_guard();
   if (rollback->parsed()) {
     options.offline.config = options.config;
     options.offline.rules_directory = options.rules_directory;

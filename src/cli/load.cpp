@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "config/time_zone.hpp"
+
 namespace rollbackd::cli {
 
 namespace {
@@ -19,6 +21,29 @@ config::Problem unreadable(const std::string& file, const Error& error) {
   problem.what = error.what + (error.why.empty() ? "" : ": " + error.why);
   problem.remedy = error.next_step;
   return problem;
+}
+
+/// A window whose time zone is not known could not be kept to: it is an error where it is written.
+void check_time_zones(const config::Loaded& loaded, std::vector<config::Problem>& problems) {
+  for (const config::Shown& shown : loaded.shown) {
+    if (!shown.path.ends_with("].time_zone") || shown.path.find(".windows[") == std::string::npos || shown.origin.file.empty()) continue;
+    const auto name = Json::parse(shown.value);
+    if (!name || config::check_time_zone_name(name->string_or(""))) continue;
+    constexpr std::size_t kBytesMax = 1 << 20;
+    const std::string path = std::string(config::kZoneDirectory) + "/" + name->string_or("");
+    const auto bytes = read_file(path, kBytesMax);
+    const auto zone = bytes ? config::parse_time_zone(*bytes) : Result<config::TimeZone>(bytes.error());
+    if (zone) continue;
+    config::Problem problem;
+    problem.file = shown.origin.file;
+    problem.position = {shown.origin.line, shown.origin.column};
+    problem.what = "the time zone \"" + name->string_or("") + "\" cannot be read: " + zone.error().text();
+    problem.remedy = "correct its name, or install the time zones (package tzdata)";
+    const auto same = [&](const config::Problem& p) {
+      return p.file == problem.file && p.position.line == problem.position.line && p.what == problem.what;
+    };
+    if (std::none_of(problems.begin(), problems.end(), same)) problems.push_back(std::move(problem));
+  }
 }
 
 }  // namespace
@@ -98,6 +123,7 @@ Configuration load_configuration(const std::string& path, const std::string& rul
   std::sort(services.begin(), services.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
   out.loaded = config::load({main_path, std::move(*main_text)}, services, expand_glob);
   out.problems.insert(out.problems.end(), out.loaded.problems.begin(), out.loaded.problems.end());
+  check_time_zones(out.loaded, out.problems);
 
   const auto add_rules = [&out](const std::string& file, const std::optional<ServiceKey>& only) {
     auto text = read_file(file);

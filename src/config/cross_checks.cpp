@@ -170,22 +170,27 @@ void check_policy(const ServiceSettings& service, const std::string& path, Reade
 }
 
 void check_automatic(const ServiceSettings& service, const std::string& path, Reader& reader) {
-  if (service.automation != Automation::automatic || !reader.sound(path + ".automation")) return;
+  const bool acts = service.automation == Automation::automatic || service.automation == Automation::approve;
+  if (!acts || !reader.sound(path + ".automation")) return;
   const std::string where = path + ".automation";
   if (std::none_of(service.checks.begin(), service.checks.end(), about_the_service) && reader.sound(path + ".checks"))
-    reader.problem_at(where, "automatic without any check: nothing can ever cause a rollback", "add \"url\" or \"checks\"", true);
+    reader.problem_at(where, std::string(to_string(service.automation)) + " without any check: nothing can ever cause a rollback",
+                      "add \"url\" or \"checks\"", true);
   if (!service.components.empty() && service.components[0].process.manager == ManagerType::none &&
       reader.sound(path + ".components[0].process.manager"))
-    reader.problem_at(where, "automatic without a process manager: nothing restarts the service after a switch",
-                      "add \"unit\", \"command\" or \"process\"", true);
+    reader.problem_at(
+        where, std::string(to_string(service.automation)) + " without a process manager: nothing restarts the service after a switch",
+        "add \"unit\", \"command\" or \"process\"", true);
   if (service.policy.budget_rollbacks == 0 && reader.sound(path + ".policy.budget.rollbacks"))
-    reader.problem_at(path + ".policy.budget.rollbacks", "automatic with a budget of 0 never rolls back",
+    reader.problem_at(path + ".policy.budget.rollbacks",
+                      std::string(to_string(service.automation)) + " with a budget of 0 never rolls back",
                       "use \"automation\": \"observe\" to say so", true);
 }
 
 /// Acting waits for second opinions as long as `settle`: a probe that may take longer is decided without.
 void check_settle(const ServiceSettings& service, const std::string& path, Reader& reader) {
-  if (service.automation != Automation::automatic || !reader.sound(path + ".policy.settle")) return;
+  const bool acts = service.automation == Automation::automatic || service.automation == Automation::approve;
+  if (!acts || !reader.sound(path + ".policy.settle")) return;
   for (std::size_t i = 0; i < service.checks.size(); ++i) {
     const CheckSettings& check = service.checks[i];
     const std::string timeout = at(path, "checks", i) + ".timeout";
@@ -244,6 +249,44 @@ void check_alone(const Settings& settings, Reader& reader) {
   }
 }
 
+void check_groups(const Settings& settings, Reader& reader) {
+  for (std::size_t i = 0; i < settings.groups.size(); ++i) {
+    const std::string path = "groups[" + std::to_string(i) + "].services";
+    if (!reader.sound(path) || !reader.sound("services")) continue;
+    std::map<std::string, int> seen;
+    for (const std::string& name : settings.groups[i].services) {
+      const auto named = [&](const ServiceSettings& service) { return service.key.text() == name; };
+      if (std::none_of(settings.services.begin(), settings.services.end(), named))
+        reader.problem_at(path, "no service " + name + " is configured", "correct its name, or add the service");
+      if (++seen[name] == 2) reader.problem_at(path, name + " stands twice in one group", "keep one");
+    }
+  }
+}
+
+/// Who waits for another waits for ever where that one waits for it: the cause could never come first.
+void check_cycles(const Settings& settings, Reader& reader) {
+  std::map<std::string, const ServiceSettings*> by_name;
+  for (const ServiceSettings& service : settings.services) by_name.emplace(service.key.text(), &service);
+  for (std::size_t i = 0; i < settings.services.size(); ++i) {
+    const std::string self = settings.services[i].key.text();
+    std::map<std::string, bool> seen;
+    std::vector<std::string> ahead = settings.services[i].depends_on;
+    std::erase(ahead, self);  // Told of already.
+    bool cycle = false;
+    while (!ahead.empty() && !cycle) {
+      const std::string name = ahead.back();
+      ahead.pop_back();
+      if (!seen.emplace(name, true).second) continue;
+      cycle = name == self;
+      if (const auto at = by_name.find(name); at != by_name.end())
+        ahead.insert(ahead.end(), at->second->depends_on.begin(), at->second->depends_on.end());
+    }
+    if (cycle)
+      reader.problem_at("services[" + std::to_string(i) + "].depends_on", self + " depends on itself by way of others",
+                        "remove one of the dependencies: which of them is the cause cannot be told", true);
+  }
+}
+
 void check_routes(const Settings& settings, Reader& reader) {
   for (std::size_t i = 0; i < settings.routes.size(); ++i) {
     const RouteSettings& route = settings.routes[i];
@@ -284,6 +327,9 @@ void check_service(const ServiceSettings& service, const std::string& path, Read
 void check_whole(const Settings& settings, Reader& reader) {
   check_alone(settings, reader);
   check_routes(settings, reader);
+  check_groups(settings, reader);
+  check_cycles(settings, reader);
+  unique_names(settings.groups, "groups", reader);
   unique_names(settings.notify, "notify", reader);
   for (std::size_t i = 0; i < settings.notify.size(); ++i) {
     const ChannelSettings& channel = settings.notify[i];
@@ -303,9 +349,11 @@ void check_whole(const Settings& settings, Reader& reader) {
   if (settings.services.empty() && reader.sound("services"))
     reader.problem_at("", "no service is configured", "add one to \"services\", or a file to services.d", true);
   for (std::size_t i = 0; i < settings.services.size() && settings.notify.empty() && reader.sound("notify"); ++i) {
-    if (settings.services[i].automation != Automation::automatic) continue;
-    reader.problem_at("services[" + std::to_string(i) + "].automation", "automatic, and \"notify\" has no channel: nobody is told",
-                      "add a channel to \"notify\"", true);
+    const Automation automation = settings.services[i].automation;
+    if (automation != Automation::automatic && automation != Automation::approve) continue;
+    reader.problem_at("services[" + std::to_string(i) + "].automation",
+                      std::string(to_string(automation)) + ", and \"notify\" has no channel: nobody is told", "add a channel to \"notify\"",
+                      true);
     break;
   }
 }

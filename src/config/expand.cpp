@@ -218,6 +218,7 @@ void expand_main(Node& root) {
   const std::string state = state_directory.empty() ? settings_table().find("state_directory")->fallback : state_directory;
   add_default(root, "socket", state + "/rollbackd.sock");
   add_default(root, "token_file", state + "/tokens");
+  add_default(root, "kill_switch", state + "/kill-switch");
 }
 
 void expand_service(Node& service, const std::string& state_directory, const Source& source, Reader& reader) {

@@ -98,14 +98,19 @@ class Loading {
     reader_.object(service_table(), layers, &settings, path);
   }
 
-  /// {"policy": what `environments` says for this service's environment}.
+  /// {"policy": what `environments` says for this service's environment, "enforcement": if it says that too}.
   Node environment_defaults(const Node& service) const {
     Node out;
     out.kind = Node::Kind::object;
     const Node* environment = service.find("environment");
     const Node* environments = main_.find("environments");
     const Node* policy = environment && environments ? environments->find(environment->text) : nullptr;
-    if (policy && policy->kind == Node::Kind::object) out.members.push_back(Node::Member{"policy", policy->position, *policy});
+    if (!policy || policy->kind != Node::Kind::object) return out;
+    out.members.push_back(Node::Member{"policy", policy->position, *policy});
+    if (const Node* enforcement = policy->find("enforcement")) {
+      out.members.push_back(Node::Member{"enforcement", enforcement->position, *enforcement});
+      std::erase_if(out.members.front().value.members, [](const Node::Member& m) { return m.key == "enforcement"; });
+    }
     return out;
   }
 

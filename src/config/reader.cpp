@@ -164,7 +164,9 @@ void Reader::field(const Field& f, std::span<const Layer> layers, void* target, 
     return;
   }
   if (f.kind == Kind::objects || f.kind == Kind::object_map) {
-    if (!layers.empty()) entries(f, layers[0], target, path);
+    std::size_t first = 0;
+    for (const Layer& layer : layers.first(f.merged ? layers.size() : std::min<std::size_t>(layers.size(), 1)))
+      first = entries(f, layer, target, path, first);
     return;
   }
   Value v;
@@ -181,13 +183,16 @@ void Reader::field(const Field& f, std::span<const Layer> layers, void* target, 
   }
 }
 
-void Reader::entries(const Field& f, const Layer& layer, void* target, const std::string& path) {
+/// @param first  number of the layer's first entry in the whole list
+/// @return how many there are now
+std::size_t Reader::entries(const Field& f, const Layer& layer, void* target, const std::string& path, std::size_t first) {
   const Node& node = *layer.node;
-  place(path, node, *layer.source);
+  if (first == 0) place(path, node, *layer.source);
   const bool is_map = f.kind == Kind::object_map;
   if (node.kind != (is_map ? Node::Kind::object : Node::Kind::array)) {
     fail(path);
-    return wrong_type(f, node, *layer.source);
+    wrong_type(f, node, *layer.source);
+    return first;
   }
   within(f, static_cast<std::int64_t>(is_map ? node.members.size() : node.elements.size()), node, *layer.source);
   const auto most = static_cast<std::size_t>(f.max);
@@ -200,10 +205,11 @@ void Reader::entries(const Field& f, const Layer& layer, void* target, const std
   }
   for (std::size_t i = 0; f.place && i < node.elements.size() && i < most; ++i) {
     const Layer entry{&node.elements[i], layer.source};
-    const std::string entry_path = path + "[" + std::to_string(i) + "]";
-    void* entry_target = f.place(target);  // Also for what is no object: the settings keep the document's numbers.
+    const std::string entry_path = path + "[" + std::to_string(first + i) + "]";
+    void* entry_target = target ? f.place(target) : nullptr;  // Also for what is no object: the settings keep the document's numbers.
     if (is_object(*entry.node, *layer.source, entry_path)) object(f.table(), {&entry, 1}, entry_target, entry_path);
   }
+  return first + std::min(node.elements.size(), most);
 }
 
 bool Reader::is_object(const Node& node, const Source& source, const std::string& path) {

@@ -56,7 +56,7 @@ class Reader {
   std::string discriminate(const Table& table, std::span<const Layer> layers) const;
   void known_keys(const Table& table, const Layer& layer, const std::string& word);
   void field(const Field& field, std::span<const Layer> layers, void* target, const std::string& path, Defaults defaults);
-  void entries(const Field& field, const Layer& layer, void* target, const std::string& path);
+  std::size_t entries(const Field& field, const Layer& layer, void* target, const std::string& path, std::size_t first);
   bool value(const Field& field, const Node& node, const Source& source, Value& out);
   bool scalar(const Field& field, const Node& node, const Source& source, Value& out);
   bool choice(const Field& field, const Node& node, const Source& source, Value& out);

@@ -2,6 +2,9 @@
 
 #include <type_traits>
 
+#include "config/calendar.hpp"
+#include "config/time_zone.hpp"
+
 namespace rollbackd::config {
 namespace {
 
@@ -785,7 +788,7 @@ const Table& window_table() {
         .doc = "When it begins, as a calendar expression of systemd.time(7).",
         .set = set<&WindowSettings::begins>,
         .required = true,
-        .check = check_not_empty,
+        .check = check_calendar,
         .remedy = "write \"begins\": \"Fri 17:00\""},
        {.key = "length",
         .kind = K::duration,
@@ -798,7 +801,8 @@ const Table& window_table() {
        {.key = "time_zone",
         .kind = K::text,
         .doc = "Time zone of the expression, as IANA names it; UTC unless given.",
-        .set = set<&WindowSettings::time_zone>}}};
+        .set = set<&WindowSettings::time_zone>,
+        .check = check_time_zone_name}}};
   return table;
 }
 
@@ -1038,10 +1042,11 @@ const Table& policy_table() {
         .max = 7 * kDay},
        {.key = "windows",
         .kind = K::objects,
-        .doc = "Times in which nothing is changed.",
+        .doc = "Times in which nothing is changed; those of the environment count beside the service's own.",
         .max = 64,
         .table = window_table,
-        .place = append<&PolicySettings::windows>},
+        .place = append<&PolicySettings::windows>,
+        .merged = true},
        {.key = "keep_releases",
         .kind = K::integer,
         .doc = "Releases kept on disk beside those that a rollback needs; 0 removes none.",
@@ -1171,6 +1176,16 @@ const Table& service_table() {
   return table;
 }
 
+/// What an environment may give its services: the policy's keys and `enforcement`. Who may act by itself is said for each service.
+const Table& environment_table() {
+  static const Table table = [] {
+    Table out{"policy", nullptr, policy_table().fields};
+    out.fields.push_back(*service_table().find("enforcement"));
+    return out;
+  }();
+  return table;
+}
+
 const Table& settings_table() {
   static const Table table{"configuration",
                            nullptr,
@@ -1222,7 +1237,7 @@ const Table& settings_table() {
                              .doc = "Policy defaults for the services of an environment.",
                              .max = 256,
                              .key_check = check_name,
-                             .table = policy_table},
+                             .table = environment_table},
                             {.key = "notify",
                              .kind = K::objects,
                              .doc = "Channels that tell people.",

@@ -56,6 +56,7 @@ struct Field {
   bool unavailable = false;      ///< named by the design but not there yet
   bool secret = false;           ///< `config show` hides the value
   bool numbers_too = false;      ///< 200 counts as "200"
+  bool merged = false;           ///< of objects: the entries of every layer count, not those of the first that has any
 };
 
 struct Table {

@@ -268,6 +268,69 @@ TEST(Load, WhatTheDesignNamesButThisVersionLacksIsAClearError) {
               ElementsAre(HasSubstr("/etc/r/r.json:2:36: more than one component is not available in this version")));
 }
 
+TEST(Load, AnEnvironmentsWindowsStandBesideAServicesOwnAndItsEnforcementIsADefault) {
+  const Loaded loaded = load_text(R"({ "environments": { "prod": { "enforcement": "lenient", "bake_time": "7m",
+  "windows": [ { "name": "Black Friday", "begins": "Thu *-11-22..28", "length": "5d", "time_zone": "Europe/Berlin" } ] } },
+ "services": [
+  {"name": "a", "environment": "prod", "automation": "off", "current": "/a",
+   "policy": {"windows": [{"kind": "maintenance", "begins": "Sun 02:00", "length": "1h"}]}},
+  {"name": "b", "environment": "prod", "automation": "off", "current": "/b", "enforcement": "strict"},
+  {"name": "c", "environment": "test", "automation": "off", "current": "/c"}]})");
+
+  EXPECT_THAT(problems(loaded), IsEmpty());
+  const auto& services = loaded.settings.services;
+  ASSERT_EQ(services.at(0).policy.windows.size(), 2u);
+  EXPECT_EQ(services[0].policy.windows[0].kind, WindowSettings::Kind::maintenance);
+  EXPECT_EQ(services[0].policy.windows[1].name, "Black Friday");
+  EXPECT_EQ(services[0].policy.windows[1].length, 5 * 24h);
+  EXPECT_EQ(services[0].policy.bake_time, 7min);
+  EXPECT_EQ(services[0].enforcement, Enforcement::lenient);
+  EXPECT_EQ(services[1].enforcement, Enforcement::strict);
+  EXPECT_EQ(services[1].policy.windows.size(), 1u);
+  EXPECT_EQ(services[2].policy.windows.size(), 0u);
+  EXPECT_EQ(services[2].enforcement, Enforcement::strict);
+  const auto line_of = [&](const std::string& path) {
+    for (const Shown& shown : loaded.shown)
+      if (shown.path == path) return shown.origin.line;
+    return -1;
+  };
+  EXPECT_EQ(line_of("services[0].policy.windows[0].begins"), 5);
+  EXPECT_EQ(line_of("services[0].policy.windows[1].begins"), 2);
+  EXPECT_EQ(line_of("services[1].policy.windows[0].begins"), 2);
+  EXPECT_EQ(line_of("services[0].enforcement"), 1);
+  EXPECT_EQ(line_of("services[1].policy.windows[0].kind"), 0) << "a default";
+}
+
+TEST(Load, AWindowThatCannotBeReadIsAnErrorWhereItIsWritten) {
+  const auto first = [](const std::string& window) {
+    return problems(load_text(R"({ "environments": { "p": { "windows": [ {)" + window + R"(} ] } },
+ "services": [{"name": "a", "environment": "p", "automation": "off", "current": "/c"}]})"));
+  };
+  EXPECT_THAT(first(R"("begins": "Fry 17:00", "length": "1h")"),
+              ElementsAre(AllOf(HasSubstr("/etc/r/r.json:1:"), HasSubstr("\"Fry\" is no calendar expression"), HasSubstr("Fri 17:00"))));
+  EXPECT_THAT(first(R"("begins": "*-02-30", "length": "1h")"), ElementsAre(HasSubstr("never comes")));
+  EXPECT_THAT(first(R"("begins": "daily")"), ElementsAre(HasSubstr("has no \"length\"")));
+  EXPECT_THAT(first(R"("begins": "daily", "length": "1h", "time_zone": "../x")"), ElementsAre(HasSubstr("no name of a time zone")));
+}
+
+TEST(Load, GroupsAndDependenciesThatCannotBeMeantAreTold) {
+  const auto told = [](const std::string& more, const std::string& of_a, const std::string& of_b) {
+    return problems(load_text("{" + more + R"("services": [
+ {"name": "a", "environment": "p", "automation": "off", "current": "/c")" +
+                              of_a + R"(},
+ {"name": "b", "environment": "p", "automation": "off", "current": "/d")" +
+                              of_b + R"(}]})"));
+  };
+  EXPECT_THAT(told(R"("groups": [{"name": "g", "services": ["a/p", "b/p"]}],)", "", ""), IsEmpty());
+  EXPECT_THAT(told(R"("groups": [{"name": "g", "services": ["a/p", "x/p"]}],)", "", ""), ElementsAre(HasSubstr("no service x/p")));
+  EXPECT_THAT(told(R"("groups": [{"name": "g", "services": ["a/p", "a/p"]}],)", "", ""), ElementsAre(HasSubstr("stands twice")));
+  EXPECT_THAT(told("", R"(, "depends_on": ["b/p"])", ""), IsEmpty());
+  const Loaded cycle = load_text(R"({"services": [
+ {"name": "a", "environment": "p", "automation": "off", "current": "/c", "depends_on": ["b/p"]},
+ {"name": "b", "environment": "p", "automation": "off", "current": "/d", "depends_on": ["a/p"]}]})");
+  EXPECT_THAT(problems(cycle, true), ElementsAre(HasSubstr("a/p depends on itself by way of others"), HasSubstr("b/p depends on itself")));
+}
+
 TEST(Load, TheDesignsLongServiceLoadsWithoutAnError) {
   const Loaded loaded = load_text(R"({ "services": [ {
     "name": "shop-api", "environment": "prod", "automation": "automatic", "enforcement": "strict",

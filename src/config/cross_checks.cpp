@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/text.hpp"
+#include "config/hook_checks.hpp"
 #include "config/paths.hpp"
 
 namespace rollbackd::config {
@@ -319,6 +320,8 @@ void check_service(const ServiceSettings& service, const std::string& path, Read
   unique_names(service.components, path + ".components", reader);
   unique_names(service.checks, path + ".checks", reader);
   unique_names(service.verify, path + ".verify", reader);
+  unique_names(service.hooks, path + ".hooks", reader);
+  check_hooks(service, path, reader);
   check_policy(service, path, reader);
   check_automatic(service, path, reader);
   check_settle(service, path, reader);

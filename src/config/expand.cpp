@@ -192,6 +192,19 @@ void expand_checks(Node& service, const Source& source, Reader& reader) {
     if (check.kind == Node::Kind::object) complete_check(check, service);
 }
 
+/// Each entry of `list` is named after its `key` unless it has a name, with a number where there are several.
+void name_by(Node& service, const char* list, const char* key) {
+  Node* entries = find(service, list, Node::Kind::array);
+  if (!entries) return;
+  std::map<std::string, int> seen;
+  for (Node& entry : entries->elements) {
+    const std::string word = text_of(entry, key);
+    if (word.empty()) continue;
+    const int number = ++seen[word];
+    add_default(entry, "name", number == 1 ? word : word + "_" + std::to_string(number));
+  }
+}
+
 void expand_verify(Node& service) {
   if (!service.find("verify")) {
     Node test = empty_node(Node::Kind::object);
@@ -200,15 +213,7 @@ void expand_verify(Node& service) {
     verify.elements.push_back(std::move(test));
     add(service, "verify", std::move(verify));
   }
-  Node* verify = find(service, "verify", Node::Kind::array);
-  if (!verify) return;
-  std::map<std::string, int> seen;
-  for (Node& test : verify->elements) {
-    const std::string type = text_of(test, "type");
-    if (type.empty()) continue;
-    const int number = ++seen[type];
-    add_default(test, "name", number == 1 ? type : type + "_" + std::to_string(number));
-  }
+  name_by(service, "verify", "type");
 }
 
 }  // namespace
@@ -228,6 +233,7 @@ void expand_service(Node& service, const std::string& state_directory, const Sou
       if (component.kind == Node::Kind::object) complete_component(component, service, state_directory);
   expand_checks(service, source, reader);
   expand_verify(service);
+  name_by(service, "hooks", "at");
 }
 
 }  // namespace rollbackd::config

@@ -730,6 +730,30 @@ TEST(Load, WhatIsAllowedButSeldomMeantIsAWarning) {
                                      HasSubstr("no service db/prod is configured")}));
 }
 
+TEST(Load, HooksAreNamedAfterTheirPointAndMustFitTheOperation) {
+  const Loaded well = load_with(R"("hooks": [{"at": "after_switch", "command": ["/bin/a"]}, {"at": "after_switch", "command": ["/bin/b"]},
+    {"at": "before_switch", "command": ["/bin/c"], "name": "drain", "environment": {"X": "1"}}])");
+  EXPECT_THAT(problems(well), IsEmpty());
+  EXPECT_THAT(problems(well, true), testing::Not(Contains(HasSubstr("hook"))));
+  ASSERT_EQ(well.settings.services[0].hooks.size(), 3U);
+  EXPECT_EQ(well.settings.services[0].hooks[0].name, "after_switch");
+  EXPECT_EQ(well.settings.services[0].hooks[1].name, "after_switch_2");
+  EXPECT_EQ(well.settings.services[0].hooks[2].name, "drain");
+
+  const Loaded wrong = load_with(R"("hooks": [{"at": "after_switch", "command": ["drain"]}, {"at": "after_verify", "command": ["bin/x"]},
+    {"at": "on_failure", "command": ["/bin/a"], "name": "after_switch", "environment": {"ROLLBACKD_TO": "x", "A=B": "y"}}])");
+  EXPECT_THAT(problems(wrong), ElementsAre(HasSubstr("\"drain\" is no absolute path"), HasSubstr("\"bin/x\" is no absolute path"),
+                                           HasSubstr("\"after_switch\" stands twice in \"hooks\""), HasSubstr("is no name of a variable"),
+                                           HasSubstr("\"ROLLBACKD_TO\" is rollbackd's own")));
+
+  const Loaded slow = load_with(R"("hooks": [{"at": "after_switch", "command": ["/bin/a"], "timeout": "40s"},
+    {"at": "after_restart", "command": ["/bin/b"], "timeout": "29s"}, {"at": "after_verify", "command": ["/bin/b"], "timeout": "29s"}])");
+  EXPECT_THAT(problems(slow), IsEmpty());
+  EXPECT_THAT(problems(slow, true), Contains(HasSubstr("\"timeout\" (40s) is longer than \"policy.deadline.step\" (30s)")));
+  EXPECT_THAT(problems(slow, true),
+              Contains(HasSubstr("the hooks together may take 1m28s, longer than \"policy.deadline.standard\" (1m)")));
+}
+
 TEST(Load, AWrongEnvironmentDefaultIsToldOnce) {
   const Loaded loaded = load_text(R"({"environments": {"p": {"bake_time": 5, "bake": "1s", "budget": 1}}, "services": [
  {"name": "a", "environment": "p", "automation": "off", "current": "/a"}, {"name": "b", "environment": "p", "automation": "off", "current": "/b", "policy": {"settle": "2s"}}]})");

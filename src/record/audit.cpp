@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
@@ -50,7 +51,7 @@ struct AuditLog::Impl {
   std::optional<AuditFile> file;
   std::deque<Queued> batch;
   std::uint64_t told_seq = 0;
-  Clock::time_point told_at{}, retry_at{};
+  Clock::time_point told_at{}, retry_at{}, retain_at{};
   Duration retry_after{};
 
   std::thread thread;  // The last member: everything it uses is there before it.
@@ -60,6 +61,7 @@ struct AuditLog::Impl {
   }
 
   void run() {
+    retain_at = Clock::now() + steady(limits.retain_every / 60);
     (void)open();
     {
       const std::scoped_lock lock(mutex);
@@ -70,7 +72,8 @@ struct AuditLog::Impl {
     std::unique_lock lock(mutex);
     while (true) {
       const auto work = [&] { return stopping || !queue.empty() || !batch.empty(); };
-      wake.wait_for(lock, steady(limits.head_at_least), work);
+      const bool retains = limits.keep_for > Duration{0};
+      wake.wait_for(lock, steady(retains ? std::min(limits.head_at_least, limits.retain_every) : limits.head_at_least), work);
       wake.wait_until(lock, retry_at, [&] { return stopping || Clock::now() >= retry_at; });
       while (!queue.empty() && batch.size() < limits.batch_max) {
         batch.push_back(std::move(queue.front()));
@@ -95,6 +98,7 @@ struct AuditLog::Impl {
       if (stopping && (idle || Clock::now() >= stop_by)) break;
       if (stopping && !counters.ok) break;  // It was tried once more; an unwell disk is not waited for.
       lock.unlock();
+      if (retains && !stopping && Clock::now() >= retain_at) retain();
       tell_head(false);
       lock.lock();
     }
@@ -109,6 +113,7 @@ struct AuditLog::Impl {
       return false;
     }
     file = std::move(*opening);
+    file->set_rotate_after(limits.keep_for / 4);  // So that a file that never fills can go some day.
     const std::scoped_lock lock(mutex);
     counters.seq = file->seq();
     counters.head = file->head();
@@ -151,6 +156,26 @@ struct AuditLog::Impl {
     const std::size_t of_batch = n > 0 && told_lost ? n - 1 : n;
     batch.erase(batch.begin(), batch.begin() + static_cast<std::ptrdiff_t>(of_batch));
     return n;
+  }
+
+  /// Drops the oldest file if it is old enough. First the anchor, on disk; only then the file: what a crash leaves verifies at any moment.
+  void retain() {
+    retain_at = Clock::now() + steady(limits.retain_every);
+    if (!file && !open()) return;
+    const auto oldest = file->oldest_segment(wall_now() - limits.keep_for);
+    if (!oldest) log::warning("the audit log's oldest file stays", {{"why", oldest.error().text()}});
+    if (!oldest || !*oldest) return;
+    const AuditSegment& segment = **oldest;
+    file->append(anchor_entry(segment), wall_now());
+    if (const Result<> anchored = file->commit(); !anchored) {
+      file.reset();
+      return unwell(anchored.error());
+    }
+    if (const Result<> dropped = file->drop(segment); !dropped) log::warning("an old audit file stays", {{"why", dropped.error().text()}});
+    log::info("audit anchor", {{"seq", std::to_string(segment.seq)}, {"hash", segment.hash}, {"dropped", segment.file}});
+    const std::scoped_lock lock(mutex);
+    counters.seq = file->seq();
+    counters.head = file->head();
   }
 
   void unwell(const Error& error) {

@@ -41,6 +41,9 @@ struct AuditLimits {
   Duration head_at_least = 24h;                ///< the same in time
   Duration retry_first = 1s, retry_max = 60s;  ///< between attempts while the disk does not take entries, doubling
   Duration close_max = 5s;                     ///< for writing what is queued at the end
+  Duration keep_for{};                         ///< a file whose last entry is older may go; 0: none ever goes
+  /// Between two looks for such a file, of which one goes at a time: a clock that is wrong for an hour costs one file.
+  Duration retain_every = 1h;
 };
 
 struct AuditCounters {
@@ -86,6 +89,8 @@ struct AuditVerdict {
   std::uint64_t entries = 0;             ///< that are in order, up to the first problem
   std::uint64_t first_seq = 0, seq = 0;  ///< of the first and the last of them; 0: none
   std::string head;                      ///< hash of the last of them
+  std::string since;                     ///< time of the first of them
+  std::uint64_t anchor_seq = 0;          ///< of the entry that says that what is before the first was dropped; 0: nothing was
   std::vector<std::string> notes;        ///< what is in order but worth knowing: a torn line that was closed, entries that were lost
   std::string file;                      ///< of the first problem
   std::uint64_t line = 0;                ///< its line, from 1
@@ -96,7 +101,8 @@ struct AuditVerdict {
 /// Checks a chain file by file, oldest first.
 class AuditVerifier {
  public:
-  /// @param whole  the chain must begin with entry 1; else it may begin anywhere, which is noted
+  /// @param whole  the chain must begin with entry 1, or where one of its entries says that retention dropped what is before; else it may
+  ///               begin anywhere, which is noted
   /// @param head  a hash that was noted elsewhere and must be among the chain's; empty: none. Nothing else shows that the end was cut off
   AuditVerifier(bool whole, std::string head);
   /// After the first problem nothing is looked at any more.
@@ -108,7 +114,9 @@ class AuditVerifier {
   void fail(const std::string& file, std::uint64_t line, std::string problem);
   bool whole_;
   std::string wanted_head_;
-  std::uint64_t wanted_head_seq_ = 0;  ///< 0: not met yet
+  std::uint64_t wanted_head_seq_ = 0;       ///< 0: not met yet
+  std::string wanted_anchor_, first_file_;  ///< what an anchor must say of what is missing at the beginning; empty: nothing is
+  std::uint64_t anchor_seq_ = 0;            ///< of that anchor; 0: not met yet
   AuditVerdict verdict_;
 };
 

@@ -89,6 +89,17 @@ AuditEntry recovery_entry(std::string_view torn) {
   return entry;
 }
 
+AuditEntry anchor_entry(const AuditSegment& segment) {
+  AuditEntry entry;
+  entry.principal = "rollbackd";
+  entry.action = kRetainedAction;
+  entry.target = std::to_string(segment.seq) + ":" + segment.hash;
+  entry.reason = "entries " + std::to_string(segment.first_seq) + " to " + std::to_string(segment.seq) + ", the last of " + segment.at +
+                 ", are older than the log is kept for (history_for)";
+  entry.outcome = "dropped";
+  return entry;
+}
+
 ChainEnd chain_end_of(std::string_view text) {
   ChainEnd out;
   // From the end: in a log that is well it is the first line looked at.
@@ -113,6 +124,8 @@ ChainEnd chain_end_of(std::string_view text) {
 Json AuditVerdict::to_json() const {
   Json json;
   json.set("ok", ok).set("entries", entries).set("first_seq", first_seq).set("seq", seq).set("head", head);
+  json.set("since", since);
+  if (anchor_seq > 0) json.set("anchor_seq", anchor_seq);
   Json list = Json::array();
   for (const std::string& note : notes) list.push(note);
   json.set("notes", std::move(list));
@@ -165,7 +178,9 @@ void AuditVerifier::add_file(const std::string& name, std::string_view text) {
       link = chain_link_of(*entry);
     }
     const bool first = verdict_.entries == 0;
-    const std::uint64_t expected = first && !whole_ ? link->seq : verdict_.seq + 1;
+    // What is before a whole log's beginning may have been dropped by retention; whether it was is said further on, or the end tells.
+    const bool may_be_dropped = first && whole_ && link->seq > 1 && !comes_later(text, at, 1);
+    const std::uint64_t expected = (first && !whole_) || may_be_dropped ? link->seq : verdict_.seq + 1;
     if (link->seq > expected) {
       const bool later = comes_later(text, at, expected);
       const std::string gone = link->seq - expected == 1
@@ -182,23 +197,45 @@ void AuditVerifier::add_file(const std::string& name, std::string_view text) {
       return fail(
           name, line,
           "edited: " + entry_name(link->seq) + " was not written after the entry before it; one of the two was replaced and hashed anew");
-    if (first && link->seq != 1 && verdict_.notes.size() < kNotesMax)
+    if (first && link->seq != 1 && !whole_ && verdict_.notes.size() < kNotesMax)
       verdict_.notes.push_back("begins with " + entry_name(link->seq) + "; what is before it is in another file");
+    if (may_be_dropped) {
+      wanted_anchor_ = std::to_string(link->seq - 1) + ":" + link->prev;
+      first_file_ = name;
+    }
     if (first) verdict_.first_seq = link->seq;
+    if (const auto parsed = first ? Json::parse(*entry, 4) : Result<Json>(Json()); parsed && parsed->is_object())
+      verdict_.since = (*parsed)["at"].string_or("");
     ++verdict_.entries;
     verdict_.seq = link->seq;
     verdict_.head = link->hash;
     if (link->hash == wanted_head_) wanted_head_seq_ = link->seq;
     const bool of_the_log = entry->find("\"action\":\"audit.") != entry->npos;
-    if (const auto parsed = of_the_log ? Json::parse(*entry, 4) : Result<Json>(Json()); parsed && parsed->is_object())
-      if (verdict_.notes.size() < kNotesMax && (*parsed)["action"].string_or("").starts_with("audit."))
+    if (const auto parsed = of_the_log ? Json::parse(*entry, 4) : Result<Json>(Json()); parsed && parsed->is_object()) {
+      if ((*parsed)["action"].string_or("") == kRetainedAction) {
+        if (!wanted_anchor_.empty() && (*parsed)["target"].string_or("") == wanted_anchor_) anchor_seq_ = link->seq;
+      } else if (verdict_.notes.size() < kNotesMax && (*parsed)["action"].string_or("").starts_with("audit.")) {
         verdict_.notes.push_back(name + ":" + std::to_string(line) + ": " + (*parsed)["at"].string_or("") + " " +
                                  (*parsed)["reason"].string_or(""));
+      }
+    }
     at += entry->size() + 1;
   }
 }
 
 AuditVerdict AuditVerifier::finish() {
+  if (verdict_.problem.empty() && !wanted_anchor_.empty()) {
+    const std::uint64_t gone = verdict_.first_seq - 1;
+    const std::string which = gone == 1 ? entry_name(1) + " is" : "entries 1 to " + std::to_string(gone) + " are";
+    if (anchor_seq_ == 0) {
+      fail(first_file_, 1,
+           "removed: " + which + " missing before " + entry_name(gone + 1) + ", and no entry says that retention dropped them");
+    } else {
+      verdict_.anchor_seq = anchor_seq_;
+      verdict_.notes.insert(verdict_.notes.begin(), "begins with " + entry_name(gone + 1) + " of " + verdict_.since +
+                                                        ": retention dropped what is before it, as " + entry_name(anchor_seq_) + " says");
+    }
+  }
   if (verdict_.problem.empty() && !wanted_head_.empty()) {
     if (wanted_head_seq_ == 0) {
       verdict_.problem = "the noted head is in none of the entries: the end was cut off, or the log was written anew";

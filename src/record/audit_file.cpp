@@ -17,7 +17,8 @@ namespace rollbackd::record {
 namespace {
 
 constexpr std::uint64_t kFileBytesReadMax = 256ULL << 20;
-constexpr std::size_t kTailBytes = 1 << 20;  // Looked at first when a file is opened; an entry is at most some 50 KiB.
+constexpr std::size_t kTailBytes = 1 << 20;        // Looked at first when a file is opened; an entry is at most some 50 KiB.
+constexpr std::uint64_t kLineBytesMax = 64 << 10;  // Of one entry.
 constexpr std::uint64_t kFilesMax = 1'000'000;
 constexpr std::size_t kFilesShownMax = 4;  // Newest first: some hundred thousand entries, some tenths of a second.
 
@@ -69,6 +70,12 @@ std::vector<std::uint64_t> numbers_of(const std::string& path) {
   return out;
 }
 
+/// The `at` of the entry that begins `text`; RFC 3339 in UTC with a fixed number of digits, so that it orders as time does.
+std::string time_of_line(std::string_view text) {
+  const auto entry = Json::parse(text.substr(0, text.find('\n')), 4);
+  return entry ? (*entry)["at"].string_or("") : std::string();
+}
+
 std::string numbered(const std::string& path, std::uint64_t n) { return path + "." + std::to_string(n); }
 
 Result<> sync_directory_of(const std::string& path) {
@@ -100,6 +107,8 @@ AuditFile& AuditFile::operator=(AuditFile&& other) noexcept {
   bytes_max_ = other.bytes_max_;
   fd_ = std::exchange(other.fd_, -1);
   size_ = other.size_;
+  rotate_after_ = other.rotate_after_;
+  begun_at_ = std::move(other.begun_at_);
   seq_ = other.seq_;
   head_ = std::move(other.head_);
   found_ = std::move(other.found_);
@@ -119,6 +128,9 @@ Result<> AuditFile::open_present() {
   if (::fstat(fd_, &status) != 0) return Error::from_errno("cannot read " + path_, errno);
   if (!S_ISREG(status.st_mode)) return Error(Errc::invalid_argument, path_ + " is no regular file");
   size_ = static_cast<std::uint64_t>(status.st_size);
+  begun_at_.clear();
+  if (size_ > 0)
+    if (const auto first = read_range(fd_, path_, 0, std::min<std::uint64_t>(size_, kLineBytesMax))) begun_at_ = time_of_line(*first);
   return sync_directory_of(path_);
 }
 
@@ -172,6 +184,7 @@ Result<> AuditFile::close_torn() {
 }
 
 void AuditFile::append(const AuditEntry& entry, Instant at) {
+  if (begun_at_.empty()) begun_at_ = format_rfc3339(at);
   if (!begun_) hashes_.clear();
   begun_ = true;
   std::string hash;
@@ -197,7 +210,9 @@ Result<> AuditFile::commit() {
 
 /// One rename: a crash before or after it leaves a chain that open() goes on with. A file that cannot be renamed just grows on.
 Result<> AuditFile::rotate_when_full() {
-  if (size_ < bytes_max_) return {};
+  const bool aged =
+      rotate_after_ > Duration{0} && size_ > 0 && !begun_at_.empty() && begun_at_ < format_rfc3339(wall_now() - rotate_after_);
+  if (size_ < bytes_max_ && !aged) return {};
   const auto numbers = numbers_of(path_);
   const std::uint64_t next = numbers.empty() ? 1 : numbers.back() + 1;
   if (next > kFilesMax) return {};
@@ -209,6 +224,42 @@ Result<> AuditFile::rotate_when_full() {
   }
   ::close(std::exchange(fd_, -1));
   return open_present();
+}
+
+Result<std::optional<AuditSegment>> AuditFile::oldest_segment(Instant before) const {
+  using None = std::optional<AuditSegment>;
+  const auto numbers = numbers_of(path_);
+  if (numbers.size() < 2) return None();  // The newest stays: the chain's end may be in it, and its number is not given again.
+  AuditSegment segment;
+  segment.number = numbers.front();
+  segment.file = numbered(path_, segment.number);
+  auto text = read_whole(segment.file);
+  if (!text) return text.error();
+  const ChainEnd end = chain_end_of(*text);
+  if (!end.last) return Error(Errc::corrupt, segment.file + " has no whole entry").try_next("`rollbackctl audit verify` says more");
+  segment.at = time_of_line(std::string_view(*text).substr(text->rfind('\n', end.end - 2) + 1));
+  if (segment.at.empty() || segment.at >= format_rfc3339(before)) return None();
+  // Evidence of tampering is not thrown away: only what is in order goes.
+  AuditVerifier verifier(false, "");
+  verifier.add_file(segment.file, *text);
+  const AuditVerdict verdict = verifier.finish();
+  auto next = read_whole(numbered(path_, numbers[1]));
+  if (!next) return next.error();
+  const auto follows = chain_link_of(std::string_view(*next).substr(0, next->find('\n')));
+  if (!verdict.ok || !follows || follows->seq != end.last->seq + 1 || follows->prev != end.last->hash)
+    return Error(Errc::corrupt, segment.file + " is old, and is kept because the chain is not in order")
+        .because(verdict.ok ? "the next file does not go on with it" : verdict.problem)
+        .try_next("`rollbackctl audit verify` says more");
+  segment.first_seq = verdict.first_seq;
+  segment.seq = end.last->seq;
+  segment.hash = end.last->hash;
+  return std::optional<AuditSegment>(std::move(segment));
+}
+
+/// Synced one by one: no power cut takes a later file before an earlier one.
+Result<> AuditFile::drop(const AuditSegment& segment) const {
+  if (::unlink(segment.file.c_str()) != 0 && errno != ENOENT) return Error::from_errno("cannot remove " + segment.file, errno);
+  return sync_directory_of(path_);
 }
 
 Result<std::vector<std::string>> audit_files(const std::string& state_directory) {

@@ -62,7 +62,8 @@ struct History::Impl {
   std::size_t written_since_retention = 0;
   int set_aside_count = 0;
   Duration retry_after{};
-  Clock::time_point retry_at{};
+  Clock::time_point retry_at{}, age_at{};
+  int age_batches_left = 0;  ///< of this look
 
   std::thread thread;  // The last member: everything it uses is there before it.
 
@@ -120,6 +121,7 @@ struct History::Impl {
   // ---- the thread ----
 
   void run() {
+    age_at = Clock::now() + std::chrono::duration_cast<Clock::duration>(limits.age_every / 60);
     adopt(io::open_kept(kept_options()));
     {
       const std::scoped_lock lock(mutex);
@@ -130,8 +132,11 @@ struct History::Impl {
     std::unique_lock lock(mutex);
     while (true) {
       const auto may_write = [&] { return !queue.empty() && (behind.empty() || stopping || Clock::now() >= retry_at); };
-      const auto due = [&] { return stopping || may_write() || next_read() != reads.end(); };
-      if (behind.empty() || queue.empty()) {
+      const bool ages = limits.keep_for > Duration{0} && behind.empty();
+      const auto due = [&] { return stopping || may_write() || next_read() != reads.end() || (ages && Clock::now() >= age_at); };
+      if (ages) {
+        wake.wait_until(lock, age_at, due);
+      } else if (behind.empty() || queue.empty()) {
         wake.wait(lock, due);
       } else {
         wake.wait_until(lock, retry_at, due);
@@ -164,6 +169,11 @@ struct History::Impl {
         lock.lock();
       }
       if (stopping && (queue.empty() || !progress || Clock::now() >= stop_by)) break;
+      if (ages && Clock::now() >= age_at && queue.empty()) {
+        lock.unlock();
+        forget_old();
+        lock.lock();
+      }
     }
     const std::deque<QueuedRead> left = std::move(reads);
     reads.clear();
@@ -273,6 +283,20 @@ struct History::Impl {
     log::info("the history takes rows again", {{"path", path}});
     behind.clear();
     retry_after = limits.retry_first;
+  }
+
+  /// One batch of rows that are too old; the next one at once, but after whoever waits, until the look's share is used up.
+  void forget_old() {
+    if (age_batches_left == 0) age_batches_left = limits.age_batches;
+    const auto wall = std::chrono::duration_cast<Duration>(std::chrono::system_clock::now().time_since_epoch());
+    const Result<std::int64_t> gone =
+        database ? retain_since(*database, Instant(wall.count()) - limits.keep_for, limits.keep_rows, limits.age_batch)
+                 : Result<std::int64_t>(0);
+    if (gone.has_error()) log::warning("old history rows could not be deleted", {{"path", path}, {"why", gone.error().text()}});
+    const bool more = gone.has_value() && *gone > 0 && --age_batches_left > 0;
+    if (more) return;
+    age_batches_left = 0;
+    age_at = Clock::now() + std::chrono::duration_cast<Clock::duration>(limits.age_every);
   }
 
   void thin_out() {

@@ -77,6 +77,11 @@ struct HistoryLimits {
   std::int64_t rows_max = 100'000;             ///< of each table; the oldest go, operations that have not ended never
   std::int64_t memory_rows_max = 10'000;       ///< the same while it is in memory
   std::size_t retain_every = 1'000;            ///< writes between two looks at the tables' sizes
+  Duration keep_for{};                         ///< older rows go; 0: none does for its age
+  std::int64_t keep_rows = 100;                ///< of each service and kind, however old
+  std::int64_t age_batch = 500;                ///< rows that go for their age in one transaction
+  int age_batches = 10;                        ///< transactions at a look: a clock that is wrong for an hour costs no more
+  Duration age_every = 1h;                     ///< between two looks
   Duration retry_first = 1s, retry_max = 60s;  ///< between attempts while the disk does not take writes, doubling
   Duration busy_timeout = 2s;                  ///< for another process that holds the file
   Duration close_max = 5s;                     ///< for writing what is queued at the end

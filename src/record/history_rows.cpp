@@ -416,6 +416,58 @@ Result<StatsRows> read_stats_rows(io::Database& database, const HistoryFilter& f
   return rows;
 }
 
+namespace {
+
+/// Takes operations away, their number kept among the totals. `which` chooses rowids, by ?1 and what follows it.
+Result<> delete_operations(io::Database& database, const std::string& which, const std::vector<io::SqlValue>& values) {
+  const Result<> counted = database.run(R"(INSERT INTO operation_totals (service, environment, kind, "trigger", status, count)
+             SELECT service, environment, kind, "trigger", status, count(*) FROM operations WHERE rowid IN )" +
+                                            which +
+                                            R"( GROUP BY 1,2,3,4,5
+             ON CONFLICT (service, environment, kind, "trigger", status) DO UPDATE SET count = count + excluded.count)",
+                                        values);
+  if (counted.has_error()) return counted;
+  return database.run("DELETE FROM operations WHERE rowid IN " + which, values);
+}
+
+/// Rows of `table` that are older than ?1 and not among the newest ?2 of their service; at most ?3. With fewer than ?2 the inner SELECT is
+/// NULL, and no row is older than that.
+std::string old_rows(const std::string& table, const std::string& column, const std::string& more) {
+  return "(SELECT rowid FROM " + table + " AS o WHERE " + column + "<?1 AND " + more + column + "<=(SELECT " + column + " FROM " + table +
+         " AS n WHERE n.service=o.service AND n.environment=o.environment ORDER BY " + column + " DESC LIMIT 1 OFFSET ?2) ORDER BY " +
+         column + ", rowid LIMIT ?3)";
+}
+
+}  // namespace
+
+Result<std::int64_t> retain_since(io::Database& database, Instant before, std::int64_t keep, std::int64_t batch) {
+  std::int64_t gone = 0;
+  const Result<> done = database.transaction([&]() -> Result<> {
+    const auto went = [&]() -> Result<> {
+      gone += database.changed();
+      return {};
+    };
+    const auto values = [&] { return std::vector<io::SqlValue>{time(before), integer(keep), integer(batch - gone)}; };
+    if (Result<> ran = delete_operations(database, old_rows("operations", "begun_ns", "terminal=1 AND "), values()); ran.has_error())
+      return ran;
+    if (Result<> counted = went(); counted.has_error() || gone >= batch) return counted;
+    const std::string lone = "NOT EXISTS (SELECT 1 FROM operations AS p WHERE p.operation=o.operation) AND ";
+    for (const auto& [table, more] : {std::pair("decisions", lone), std::pair("deployments", std::string())}) {
+      const Result<> ran =
+          database.run(std::string("DELETE FROM ") + table + " WHERE rowid IN " + old_rows(table, "at_ns", more), values());
+      if (ran.has_error()) return ran;
+      if (Result<> counted = went(); counted.has_error() || gone >= batch) return counted;
+    }
+    const Result<> ran = database.run(
+        "DELETE FROM steps WHERE rowid IN (SELECT rowid FROM steps AS o WHERE begun_ns<?1 AND NOT EXISTS (SELECT 1 FROM operations AS p "
+        "WHERE p.operation=o.operation) ORDER BY begun_ns, rowid LIMIT ?2)",
+        {time(before), integer(batch - gone)});
+    return ran.has_error() ? ran : went();
+  });
+  if (done.has_error()) return done.error();
+  return gone;
+}
+
 Result<> retain_newest(io::Database& database, std::int64_t rows_max) {
   return database.transaction([&]() -> Result<> {
     for (const char* table : {"deployments", "decisions", "steps"}) {
@@ -423,24 +475,19 @@ Result<> retain_newest(io::Database& database, std::int64_t rows_max) {
       if (count.has_error()) return count.error();
       if (*count <= rows_max) continue;
       const std::string column = std::string_view(table) == "steps" ? "begun_ns" : "at_ns";
-      const Result<> deleted = database.run(
-          std::string("DELETE FROM ") + table + " WHERE rowid IN (SELECT rowid FROM " + table + " ORDER BY " + column + ", rowid LIMIT ?1)",
-          {integer(*count - rows_max)});
+      // What belongs to an operation that has not ended stays with it.
+      const std::string of_open =
+          std::string_view(table) == "deployments" ? "" : " WHERE operation NOT IN (SELECT operation FROM operations WHERE terminal=0)";
+      const Result<> deleted = database.run(std::string("DELETE FROM ") + table + " WHERE rowid IN (SELECT rowid FROM " + table + of_open +
+                                                " ORDER BY " + column + ", rowid LIMIT ?1)",
+                                            {integer(*count - rows_max)});
       if (deleted.has_error()) return deleted;
     }
     const Result<std::int64_t> count = database.number("SELECT count(*) FROM operations");
     if (count.has_error()) return count.error();
     if (*count <= rows_max) return {};
-    const std::vector<io::SqlValue> surplus{integer(*count - rows_max)};
-    constexpr const char* kOldest = "(SELECT rowid FROM operations WHERE terminal=1 ORDER BY begun_ns, rowid LIMIT ?1)";
-    const Result<> counted = database.run(std::string(R"(INSERT INTO operation_totals (service, environment, kind, "trigger", status, count)
-             SELECT service, environment, kind, "trigger", status, count(*) FROM operations WHERE rowid IN )") +
-                                              kOldest +
-                                              R"( GROUP BY 1,2,3,4,5
-             ON CONFLICT (service, environment, kind, "trigger", status) DO UPDATE SET count = count + excluded.count)",
-                                          surplus);
-    if (counted.has_error()) return counted;
-    return database.run(std::string("DELETE FROM operations WHERE rowid IN ") + kOldest, surplus);
+    return delete_operations(database, "(SELECT rowid FROM operations WHERE terminal=1 ORDER BY begun_ns, rowid LIMIT ?1)",
+                             {integer(*count - rows_max)});
   });
 }
 

@@ -33,7 +33,12 @@ struct StatsRows {
 };
 Result<StatsRows> read_stats_rows(io::Database& database, const HistoryFilter& filter, std::int64_t rows_max);
 
-/// Deletes the oldest rows of each table beyond `rows_max`; an operation that has not ended is never deleted.
+/// Deletes the oldest rows of each table beyond `rows_max`; an operation that has not ended is never deleted, nor are its steps and its
+/// decision.
 Result<> retain_newest(io::Database& database, std::int64_t rows_max);
+/// Deletes rows older than `before`, at most `batch` in one transaction, oldest first. The newest `keep` operations, decisions and
+/// deployments of each service stay however old they are, and steps and decisions as long as their operation does.
+/// @return how many went; 0: none is left that may
+Result<std::int64_t> retain_since(io::Database& database, Instant before, std::int64_t keep, std::int64_t batch);
 
 }  // namespace rollbackd::record

@@ -40,9 +40,12 @@ asio::awaitable<Result<>> Engine::start() {
   lock_ = std::move(*lock);
   const std::string services = settings_.state_directory + "/services";
   if (::mkdir(services.c_str(), 0700) != 0 && errno != EEXIST) co_return Error::from_errno("cannot make " + services, errno);
-  history_ = std::make_unique<record::History>(settings_.state_directory + "/history.sqlite");
+  record::HistoryLimits history_limits;
+  record::AuditLimits audit_limits;
+  history_limits.keep_for = audit_limits.keep_for = settings_.history_for;
+  history_ = std::make_unique<record::History>(settings_.state_directory + "/history.sqlite", history_limits);
   if (!history_->trouble().empty()) log::error("the history is not on disk", {{"why", history_->trouble()}});
-  audit_ = std::make_unique<record::AuditLog>(settings_.state_directory + "/audit.log");
+  audit_ = std::make_unique<record::AuditLog>(settings_.state_directory + "/audit.log", audit_limits);
   outbox_ = std::make_unique<notify::Outbox>(executor_, settings_.state_directory + "/outbox.sqlite");
   if (auto set = outbox_->set_channels(settings_.notify); !set) co_return set.error();
 

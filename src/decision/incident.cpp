@@ -302,8 +302,9 @@ GuardInput Incident::guard_input(Instant now) const {
   return input;
 }
 
-bool Incident::enter_release(const Release& release, Instant now) {
+bool Incident::enter_release(const Release& release, Instant now, const std::vector<ComponentRelease>& components) {
   if (LedgerEntry* known = ledger::find(state_, release.id)) {
+    if (!components.empty()) known->components = components;
     if (!known->release.path.empty() || release.path.empty()) return false;
     known->release.path = release.path;  // It went live before its directory was read.
     return true;
@@ -311,6 +312,7 @@ bool Incident::enter_release(const Release& release, Instant now) {
   if (state_.ledger.size() >= ServiceState::kLedgerMax) return false;  // Only what was live may push rows out.
   LedgerEntry entry;
   entry.release = release;
+  entry.components = components;
   entry.first_seen = now;
   state_.ledger.insert(state_.ledger.begin(), std::move(entry));  // Never live yet: before all that were.
   return true;

@@ -85,7 +85,7 @@ class Incident {
   /// The input to the guards as things stand, for a person's operation: the engine adds the target facts and its own.
   GuardInput guard_input(Instant now) const;
   /// Ledger rows found on disk at start are entered through this (candidates); returns true when something is new.
-  bool enter_release(const Release& release, Instant now);
+  bool enter_release(const Release& release, Instant now, const std::vector<ComponentRelease>& components = {});
 
  private:
   // The phases. `state_.incident` says whether an incident is open; these say what is being done about it.

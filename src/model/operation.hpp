@@ -164,6 +164,10 @@ struct World {
     std::string last_exit;         ///< "exit 1", "signal 9", "" when never run
   };
   std::optional<Process> process;  ///< nothing when the component has no service manager
+  std::string component{};         ///< which one this is; empty for the whole service
+  /// With several components: each one's world, in the configuration's order. Then `live` is their composite id (`name_of`), `link` is
+  /// `present` when all are, and `releases` holds the ids whose parts are all on disk.
+  std::vector<World> parts{};
 };
 
 }  // namespace rollbackd

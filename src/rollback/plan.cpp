@@ -85,6 +85,11 @@ Result<> check_world(const OperationRequest& request, const World& world) {
 
 }  // namespace
 
+std::vector<Step> in_order(std::vector<Step> steps) {
+  std::stable_sort(steps.begin(), steps.end(), [](const Step& a, const Step& b) { return rank(a) < rank(b); });
+  return steps;
+}
+
 Result<Plan> make_plan(const OperationRequest& request, const World& world, std::vector<Step> steps) {
   if (auto ok = check_ids(request); ok.has_error()) return ok.error();
   if (auto ok = check_world(request, world); ok.has_error()) return ok.error();

@@ -18,4 +18,7 @@ namespace rollbackd::rollback {
 /// back.
 Result<Plan> make_plan(const OperationRequest& request, const World& world, std::vector<Step> steps);
 
+/// The steps of drivers, managers and hooks in that order; of one place they keep theirs.
+std::vector<Step> in_order(std::vector<Step> steps);
+
 }  // namespace rollbackd::rollback

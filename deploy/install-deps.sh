@@ -13,7 +13,7 @@ esac
 build=(g++ cmake ninja-build pkg-config git ca-certificates
   "libboost${boost}-dev" "libboost-url${boost}-dev" prometheus-cpp-dev rapidjson-dev libyaml-dev libspdlog-dev libfmt-dev libcli11-dev
   libsqlite3-dev libre2-dev libssl-dev libsystemd-dev zlib1g-dev libgtest-dev libgmock-dev lld python3 dpkg-dev file)
-test=(prometheus prometheus-alertmanager monitoring-plugins-basic systemd dbus lintian nginx-light strace sqlite3 curl libbenchmark-dev python3-yaml man-db iputils-ping clang clang-format clang-tidy "libclang-rt-${clang}-dev")
+test=(prometheus prometheus-alertmanager monitoring-plugins-basic systemd dbus lintian nginx-light strace libfaketime e2fsprogs sqlite3 curl libbenchmark-dev python3-yaml man-db iputils-ping clang clang-format clang-tidy "libclang-rt-${clang}-dev")
 wanted=("${build[@]}")
 [ "${1:-}" = "--build" ] || wanted+=("${test[@]}")
 

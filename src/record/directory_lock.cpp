@@ -38,11 +38,19 @@ Result<DirectoryLock> DirectoryLock::take(const std::string& directory) {
   const std::string path = directory + "/lock";
   DirectoryLock lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
   if (lock.fd_ < 0) return Error::from_errno("cannot open " + path, errno);
-  if (::flock(lock.fd_, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return Error::from_errno("cannot lock " + path, errno);
-    return Error(Errc::conflict, "the state directory " + directory + " is in use")
-        .because(holder(lock.fd_) + " holds " + path)
-        .try_next("stop that one first, or ask it with rollbackctl");
+  // The directory itself as well: a lock file that somebody removes is made anew by the next one, and its lock is free.
+  lock.directory_ = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock.directory_ < 0) return Error::from_errno("cannot open " + directory, errno);
+  for (const int fd : {lock.directory_, lock.fd_}) {
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) continue;
+    if (errno == EWOULDBLOCK)
+      return Error(Errc::conflict, "the state directory " + directory + " is in use")
+          .because(holder(lock.fd_) + " holds " + path)
+          .try_next("stop that one first, or ask it with rollbackctl");
+    // A network file system locks only what is open for writing, which no directory ever is; the file's lock must do.
+    if (fd == lock.directory_ && (errno == EBADF || errno == EINVAL)) continue;
+    return Error::from_errno("cannot lock " + path, errno)
+        .try_next("put the state directory on a local file system: without a lock two daemons could act on one service");
   }
   // For people, and for the error above. The lock holds without it, so a full disk does not matter.
   const std::string pid = std::to_string(::getpid()) + "\n";
@@ -52,15 +60,18 @@ Result<DirectoryLock> DirectoryLock::take(const std::string& directory) {
   return lock;
 }
 
-DirectoryLock::DirectoryLock(DirectoryLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+DirectoryLock::DirectoryLock(DirectoryLock&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), directory_(std::exchange(other.directory_, -1)) {}
 
 DirectoryLock& DirectoryLock::operator=(DirectoryLock&& other) noexcept {
   std::swap(fd_, other.fd_);
+  std::swap(directory_, other.directory_);
   return *this;
 }
 
 DirectoryLock::~DirectoryLock() {
   if (fd_ >= 0) ::close(fd_);
+  if (directory_ >= 0) ::close(directory_);
 }
 
 }  // namespace rollbackd::record

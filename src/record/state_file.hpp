@@ -61,6 +61,7 @@ class DirectoryLock {
  private:
   explicit DirectoryLock(int fd) : fd_(fd) {}
   int fd_ = -1;
+  int directory_ = -1;  ///< the directory itself: removing the lock file lets nobody in
 };
 
 }  // namespace rollbackd::record

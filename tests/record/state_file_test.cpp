@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -635,6 +637,51 @@ TEST(DirectoryLock, FollowsNoSymbolicLink) {
   fs::create_symlink("/etc/hostname", directory.path() + "/lock");
 
   EXPECT_TRUE(DirectoryLock::take(directory.path()).has_error());
+}
+
+TEST(DirectoryLock, RemovingItsFileLetsNobodyIn) {
+  const Directory directory;
+  const auto lock = DirectoryLock::take(directory.path());
+  ASSERT_TRUE(lock.has_value());
+
+  fs::remove(directory.path() + "/lock");
+  EXPECT_EQ(DirectoryLock::take(directory.path()).error().code, Errc::conflict);
+  EXPECT_EQ(DirectoryLock::take(directory.path()).error().code, Errc::conflict) << "nor the file that the attempt made";
+  put_contents(directory.path() + "/another", "");
+  fs::rename(directory.path() + "/another", directory.path() + "/lock");
+  EXPECT_EQ(DirectoryLock::take(directory.path()).error().code, Errc::conflict);
+}
+
+TEST(DirectoryLock, IsTheSameByWhateverPathTheDirectoryIsReached) {
+  const Directory directory, elsewhere;
+  const std::string state = directory.path() + "/state", link = elsewhere.path() + "/link";
+  auto lock = DirectoryLock::take(state);
+  ASSERT_TRUE(lock.has_value());
+  fs::create_directory_symlink(state, link);
+  fs::create_directory_symlink(directory.path(), elsewhere.path() + "/parent");
+
+  for (const std::string& path : {link, elsewhere.path() + "/parent/state", state + "/", state + "/../state"})
+    EXPECT_EQ(DirectoryLock::take(path).error().code, Errc::conflict) << path;
+
+  fs::rename(state, directory.path() + "/moved");
+  EXPECT_EQ(DirectoryLock::take(directory.path() + "/moved").error().code, Errc::conflict) << "moving it away is no way either";
+}
+
+TEST(DirectoryLock, AProgramThatItsHolderStartedDoesNotKeepIt) {
+  const Directory directory;
+  int pid = 0;
+  {
+    const auto lock = DirectoryLock::take(directory.path());
+    ASSERT_TRUE(lock.has_value());
+    char name[] = "sleep", length[] = "1000";
+    char* argv[] = {name, length, nullptr};
+    char* envp[] = {nullptr};
+    ASSERT_EQ(::posix_spawn(&pid, "/bin/sleep", nullptr, nullptr, argv, envp), 0);
+  }
+
+  EXPECT_TRUE(DirectoryLock::take(directory.path()).has_value()) << "a keeper survives its daemon, and must not keep the next one out";
+  ::kill(pid, SIGKILL);
+  ::waitpid(pid, nullptr, 0);
 }
 
 // ---- The bytes ----

@@ -18,15 +18,19 @@ namespace rollbackd::decision {
 namespace {
 
 constexpr Duration kAskSpacing = 1s;
+/// Our own sight comes back without an event that says so (it is mistrusted for a while after a gap): looked again so often while we hold.
+constexpr Duration kLookAgain = 2s;
 /// The engine sends Settled after `settle`; when it does not, the machine goes on without answers.
 constexpr Duration kSettleSafety = 1s;
 /// An incident that did not act closes when no rollback alert has fired for so long: a flapping alert is one incident.
 constexpr Duration kQuiet = 30s;
 constexpr std::size_t kEvidenceTextsMax = 20;
 
+bool is_our_sight(const std::string& guard) { return guard == "observer_healthy" || guard == "evidence_fresh"; }
+
 bool is_about_time(const std::string& guard) {
-  return guard == "cooldown" || guard == "budget" || guard == "not_suspended" || guard == "window_open" || guard == "deploy_lock_free" ||
-         guard == "approved";  // Asked for as soon as no other guard refuses.
+  return is_our_sight(guard) || guard == "cooldown" || guard == "budget" || guard == "not_suspended" || guard == "window_open" ||
+         guard == "deploy_lock_free" || guard == "approved";  // Asked for as soon as no other guard refuses.
 }
 
 /// The name that people gave what was asked: the service's, or that of the check's `dependency`; with what it said.
@@ -317,6 +321,7 @@ std::optional<Instant> Incident::when_time_turns_it(const std::vector<std::strin
   if (state_.suspension) at = std::max(at, state_.suspension->until);
   if (state_.lock && refuses("deploy_lock_free")) at = std::max(at, state_.lock->until);
   if (window_until_ && refuses("window_open")) at = std::max(at, *window_until_);
+  if (std::any_of(refusing.begin(), refusing.end(), is_our_sight)) at = std::max(at, now + kLookAgain);
   return at > now ? std::optional(at) : std::nullopt;
 }
 

@@ -556,6 +556,22 @@ TEST(Hold, QuestionsAreAtLeastASecondApart) {
   EXPECT_EQ(m.count<action::Reprobe>(), 2);
 }
 
+TEST(Hold, OurOwnSightIsAskedForAgainAndOnceItIsBackItActs) {
+  Machine m;
+  m.v2_bakes().unhealthy();
+  auto answers = m.answers("v1");
+  answers.observer = {false, "no turn for 5s"};
+  m.send(answers);
+  EXPECT_EQ(m.refused(), Guards{"observer_healthy"});
+  m.pass(2s);
+  EXPECT_EQ(m.count<action::Reprobe>(), 2) << "no event says that our sight is back";
+  answers.number = m.asked;
+  m.send(answers);
+  EXPECT_EQ(m.pages(), 1) << "the same hold is told once";
+  m.pass(2s).settled();
+  EXPECT_EQ(m.count<action::Operate>(), 1);
+}
+
 TEST(Hold, TheCooldownsEndAsksAgain) {
   Machine m;
   m.v2_bakes().crashed();

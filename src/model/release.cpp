@@ -288,7 +288,7 @@ Json approval_json(const PendingApproval& approval, const ClockReading& clock) {
 Result<PendingApproval> approval_from(const Json& json, const StoredClock& clock) {
   Fields fields(json, "approval");
   PendingApproval approval;
-  fields.required("decision");
+  fields.required("incident");  // Once answered it has no decision any more: only that it was asked is remembered.
   fields.get("decision", approval.decision);
   fields.get("incident", approval.incident);
   fields.get("from", approval.from);

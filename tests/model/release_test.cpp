@@ -155,6 +155,16 @@ TEST(ServiceState, ALedgerAndAPastFilledToTheirBoundsFitAStateSlot) {
   EXPECT_LT(state.to_json(kClock).dump().size(), 20U * 1024 - 64);
 }
 
+TEST(ServiceState, AnApprovalThatWasAnsweredWithNoOrNotAtAllReadsBack) {
+  ServiceState state = full_state();
+  state.approval = PendingApproval{"", "inc-1", "v2", "v1", kT0 + 5s, kT0 + 1805s, ""};
+
+  const auto read = ServiceState::from_json(state.to_json(kClock), kClock);
+
+  ASSERT_TRUE(read.has_value()) << read.error().text();
+  EXPECT_EQ(read->approval, state.approval);
+}
+
 TEST(Stamp, ReadsBackAndRefusesAMissingField) {
   const Stamp stamp{"boot", -5, 7};
   EXPECT_EQ(stamp_from(stamp_json(stamp)).value(), stamp);

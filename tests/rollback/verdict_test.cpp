@@ -54,9 +54,19 @@ TEST(Verdict, ATimeoutIsAFailureOfItsOwnKind) {
 }
 
 TEST(Verdict, AFailureOfTheWorldComesBeforeTheTests) {
-  const auto verdict = judge_verification({result("release_on_disk", Kind::failed)}, {result("http", Kind::failed)});
+  const auto verdict = judge_verification({result("process_younger", Kind::failed)}, {result("http", Kind::failed)});
 
-  EXPECT_EQ(verdict.failed_how, "release_on_disk:failed");
+  EXPECT_EQ(verdict.failed_how, "process_younger:failed");
+}
+
+TEST(Verdict, AReleaseThatSomebodyElseTookAwayHasNotFailed) {
+  const auto verdict =
+      judge_verification({result("release_on_disk", Kind::failed, "current leads to v3"), result("process_younger", Kind::failed)},
+                         {result("identity", Kind::failed), result("checks_healthy", Kind::passed)});
+
+  EXPECT_EQ(verdict.kind, Verdict::unknown) << "what was deployed meanwhile says nothing of the release that was put back";
+  EXPECT_EQ(verdict.failed_how, "");
+  EXPECT_THAT(verdict.detail, HasSubstr("somebody else moved the link: release_on_disk failed (current leads to v3)"));
 }
 
 TEST(Verdict, AFailureWeighsMoreThanAnUnknown) {

@@ -68,7 +68,16 @@ asio::awaitable<Result<>> Engine::add_service(config::ServiceSettings settings) 
   auto service = std::make_shared<Service>(*this, settings);
   services_[settings.key] = service;
   auto started = co_await service->start();
-  if (!started) service->trouble_ = started.error().text();
+  if (!started) {
+    service->trouble_ = started.error().text();
+    Notification page;  // Nobody looks after it from now on, and nothing else would say so at night.
+    page.key = "not watched:" + settings.key.text();
+    page.service = settings.key;
+    page.severity = Notification::Severity::page;
+    page.title = settings.key.text() + " is not watched";
+    page.text = service->trouble_;
+    if (!options_.offline) notify(std::move(page));
+  }
   co_return started;
 }
 

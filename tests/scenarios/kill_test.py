@@ -38,6 +38,35 @@ def process_of(fleet, service):
     return state.get("pid"), state.get("started_boot_ns")
 
 
+def started_of(service, release):
+    """How often a process of `release` was started: each start of the shop leaves its pid in a file, before it does anything else."""
+    try:
+        with open(service.current + ".starts", encoding="utf-8") as lines:
+            return sum(line.split()[0] == release for line in lines)
+    except FileNotFoundError:
+        return 0
+
+
+def counting_starts(service, release):
+    """Makes the release's program write a line to a file when it starts; the shop itself takes long enough to begin that a second start
+    may come before the first one has said anything."""
+    program = os.path.join(service.releases, release, "shop")
+    os.rename(program, program + ".py")
+    with open(program, "w", encoding="utf-8") as out:
+        out.write("#!/bin/sh\necho %s >> %s\nexec %s\n" % (release, service.current + ".starts", program + ".py"))
+    os.chmod(program, 0o755)
+
+
+def cut_power(fleet, service):
+    """Ends keeper and service as a power cut does, at once and without a word; the daemon is dead already."""
+    pid, _ = process_of(fleet, service)
+    with open("/proc/%d/stat" % pid, encoding="utf-8") as stat:
+        keeper = int(stat.read().rsplit(")", 1)[1].split()[1])
+    for one in (keeper, pid):
+        os.kill(one, signal.SIGKILL)
+    wait_for("keeper and service are gone", 10, lambda: not os.path.exists("/proc/%d" % keeper) and not os.path.exists("/proc/%d" % pid))
+
+
 def dies(fleet, failpoint):
     wait_for("rollbackd dies at " + failpoint, 30, lambda: fleet.daemon.poll() is not None)
     expect(fleet.daemon.returncode == -signal.SIGKILL, "rollbackd ended with %s\n%s" % (fleet.daemon.returncode, fleet.tail()))
@@ -160,6 +189,31 @@ class Kill(Scenario):
                 rows = fleet.operations(service, kind="rollback")
                 self.assertEqual([row["status"] in UNENDED for row in rows], [False], rows)
                 self.assertNotEqual(rows[0]["status"], "succeeded")
+                fleet.close()
+
+    def test_after_a_power_cut_behind_the_switch_the_service_is_started_once(self):
+        for failpoint in ("switch.after_exchange", "record.switched.after"):
+            with self.subTest(failpoint):
+                fleet, service = self.shop()
+                counting_starts(service, "v1")
+                fleet.start()
+                settled(fleet, service, "v1")
+                service.release("v2", "health-500", when=trigger(service))
+                fleet.deploy(service, "v2")
+                settled(fleet, service, "v2")
+                fleet.stop_daemon()
+                fleet.start(environment={"ROLLBACKD_FAILPOINT": failpoint})
+                settled(fleet, service, "v2")
+                pull(service)
+                dies(fleet, failpoint)
+                cut_power(fleet, service)
+                starts = started_of(service, "v1")
+
+                fleet.start()
+
+                settled(fleet, service, "v1")
+                self.assertEqual(rollback_of(fleet, service, "v2")["status"], "succeeded")
+                self.assertEqual(started_of(service, "v1"), starts + 1, "the keeper's start is the restart: no second one")
                 fleet.close()
 
     def test_a_daemon_stopped_in_the_middle_goes_on_where_it_was(self):

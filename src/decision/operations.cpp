@@ -19,7 +19,10 @@ void Incident::handle(Turn& turn, const event::OperationEnded& e) {
   }
   if (e.kind == OperationKind::rollback) return rollback_ended(turn, e);
   if (e.status == OperationStatus::succeeded) return;
-  notify(turn, Notification::Severity::warning,
+  // Half way, the next start of the process brings another release than runs: nobody may have to find that out by themselves.
+  const bool may_be_half_done =
+      e.status == OperationStatus::failed || e.status == OperationStatus::unknown || e.status == OperationStatus::partial;
+  notify(turn, may_be_half_done ? Notification::Severity::page : Notification::Severity::warning,
          std::string(to_string(e.kind)) + " of " + state_.service.text() + " ended " + to_string(e.status), e.detail);
 }
 

@@ -34,6 +34,15 @@ REASONS = {
     "not_armed": ("target not checked yet", YELLOW),
     "target_changed": ("the target's files have changed", RED),
     "held": ("held: waits for a person", RED),
+    "link_directory": ("the link's directory cannot be written", RED),
+    "actor": ("the actor cannot be reached", RED),
+    "manager": ("the service manager does not answer", RED),
+    "deploy_lock": ("somebody holds the deploy lock", YELLOW),
+    "window": ("a freeze or maintenance window", YELLOW),
+    "budget": ("the budget of rollbacks is used up", ORANGE),
+    "reversible": ("the live release cannot be taken back", ORANGE),
+    "changes": ("something else changed since the release", ORANGE),
+    "fleet": ("the fleet breaker is open", RED),
 }
 STATUS_COLOURS = {"succeeded": GREEN, "unverified": ORANGE, "undone": YELLOW, "abandoned": YELLOW, "partial": RED, "failed": RED,
                   "unknown": PURPLE, "cancelled": GREY}

@@ -18,6 +18,7 @@
 #include "drivers/driver.hpp"
 #include "drivers/hook_guard.hpp"
 #include "engine/engine.hpp"
+#include "engine/insight.hpp"
 #include "engine/spawn.hpp"
 #include "io/http_server.hpp"
 #include "io/notify.hpp"
@@ -96,6 +97,7 @@ int run_daemon(const Options& options) {
   engine::EngineOptions engine_options;
   engine_options.program = own_program();
   engine_options.node = host_name();
+  const std::string configuration_digest = cli::digest_of(configuration);
   engine::Engine engine(context.get_executor(), settings, std::move(configuration.groups), engine_options);
   metrics::Exporter exporter;
   engine::Hooks hooks;
@@ -104,11 +106,13 @@ int run_daemon(const Options& options) {
   hooks.detected = [&](const ServiceKey& service, Duration took) { exporter.detected(service, took); };
   hooks.tested = [&](const ServiceKey& service, const std::string&, bool passed) { exporter.tested(service, passed); };
   engine.set_hooks(std::move(hooks));
+  engine.insight().set_configuration(configuration_digest);
 
   api::Api* api = nullptr;
   const api::Reload reload = [&]() -> asio::awaitable<Result<>> {
     io::notify::reloading();
     cli::Configuration next = cli::load_configuration(options.config, rules_directory);
+    const std::string next_digest = cli::digest_of(next);
     Result<> taken;
     if (report(next)) {
       std::string first;
@@ -119,6 +123,7 @@ int run_daemon(const Options& options) {
       auto next_tokens = read_tokens(next.loaded.settings.token_file);
       taken = next_tokens ? co_await engine.reload(next.loaded.settings, std::move(next.groups)) : Result<>(next_tokens.error());
       if (taken) api->set_tokens(std::move(*next_tokens));
+      if (taken) engine.insight().set_configuration(next_digest);
     }
     if (taken) {
       ++engine.reloads_ok;

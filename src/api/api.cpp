@@ -11,6 +11,7 @@
 #include "base/ids.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "engine/insight.hpp"
 #include "io/clock.hpp"
 
 namespace rollbackd::api {
@@ -31,6 +32,14 @@ ServerResponse text(std::string body, int status = 200) {
   response.content_type = "text/plain; charset=utf-8";
   response.body = std::move(body);
   return response;
+}
+
+/// One service's readiness as a status and a line: 200 when a rollback could begin now, else 503 and why.
+ServerResponse ready_of(const Result<Json>& rows) {
+  if (!rows) return failure(rows.error());
+  const Json& row = rows->elements().front();
+  const bool ready = row["ready"].bool_or(false);
+  return text((ready ? "ready: " : "not ready: ") + printable(row["why"].string_or("")) + "\n", ready ? 200 : 503);
 }
 
 std::string query_or(const ServerRequest& request, const std::string& key, const std::string& fallback = "") {
@@ -120,6 +129,8 @@ metrics::Standing standing_of(const engine::Engine& engine) {
     service.key = numbers.service;
     service.ready = numbers.ready;
     service.ready_word = numbers.ready_word;
+    service.ready_checks = std::move(numbers.ready_checks);
+    service.drilled = numbers.drilled;
     service.deadline_standard = numbers.deadline_standard;
     service.deadline_emergency = numbers.deadline_emergency;
     service.incident_open = numbers.incident_open;
@@ -226,6 +237,7 @@ asio::awaitable<ServerResponse> Api::read(ServerRequest request) {
     co_return response;
   }
   if (path == "/-/healthy") co_return text("rollbackd is healthy\n");
+  if (path == "/-/ready" && !selector.name.empty()) co_return ready_of(engine_.insight().ready(selector));
   if (path == "/-/ready") co_return engine_.started() ? text("rollbackd is ready\n") : text("rollbackd is starting\n", 503);
   if (path == "/api/v1/status") co_return json(engine_.status());
   if (path == "/api/v1/services") {
@@ -240,7 +252,9 @@ asio::awaitable<ServerResponse> Api::read(ServerRequest request) {
   }
   if (path == "/api/v1/releases") co_return answer(engine_.releases(selector));
   if (path == "/api/v1/explain") co_return answer(engine_.explain(selector));
-  if (path == "/api/v1/ready") co_return json(engine_.readiness());
+  if (path == "/api/v1/evidence")
+    co_return answer(co_await engine_.insight().evidence(selector, query_or(request, "operation"), query_or(request, "incident")));
+  if (path == "/api/v1/ready") co_return answer(engine_.insight().ready(selector));
   if (path == "/api/v1/alerts") {
     const std::string own = co_await prometheus_.alerts();
     const Json passed(Json::Array(passed_by_.begin(), passed_by_.end()));

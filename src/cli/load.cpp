@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "base/digest.hpp"
 #include "config/time_zone.hpp"
 
 namespace rollbackd::cli {
@@ -84,6 +85,14 @@ std::string absolute(const std::string& path) {
   std::error_code error;
   const auto whole = std::filesystem::absolute(path, error);
   return error ? path : whole.lexically_normal().string();
+}
+
+std::string digest_of(const Configuration& configuration) {
+  std::string all;
+  for (const config::Shown& shown : configuration.loaded.shown) all += shown.path + "=" + shown.value + "\n";
+  for (const rules::Group& group : configuration.groups)
+    for (const rules::Rule& rule : group.rules) all += group.name + "\n" + rule.name + "\n" + rule.expr_text + "\n";
+  return "sha256:" + sha256_hex(all);
 }
 
 std::string default_rules_directory() {

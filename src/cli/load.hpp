@@ -22,6 +22,10 @@ struct Configuration {
 /// `rules_directory`. A file that cannot be read is a problem like any other. Files over 8 MiB are refused.
 Configuration load_configuration(const std::string& path, const std::string& rules_directory);
 
+/// "sha256:" and a digest over every setting with its value, defaults too, and every rule's name and expression: two daemons with the same
+/// one judge and act alike.
+std::string digest_of(const Configuration& configuration);
+
 /// The directory of the shipped packs: ROLLBACKD_RULES_DIRECTORY from the environment, else beside the installation, else the source tree's
 /// own.
 std::string default_rules_directory();

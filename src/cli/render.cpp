@@ -229,8 +229,23 @@ std::string render_audit_verdict(const Json& verdict) {
 
 std::string render_ready(const Json& ready) {
   Table table({"READY", "SERVICE", "WHY"});
-  for (const Json& row : ready.elements()) table.row({row["ready"].bool_or(false) ? "yes" : "no", service_text(row), str(row["why"])});
+  for (const Json& row : ready.elements()) {
+    std::vector<std::string> warnings;
+    for (const Json& check : row["checks"].elements())
+      if (str(check["answer"]) == "warning") warnings.push_back(str(check["check"]));
+    const std::string more = warnings.empty() ? "" : "; warnings: " + join(warnings, ", ");
+    table.row({row["ready"].bool_or(false) ? "yes" : "no", service_text(row), str(row["why"]) + more});
+  }
   return table.text();
+}
+
+std::string render_preflight(const Json& row) {
+  std::string out =
+      service_text(row) + (row["ready"].bool_or(false) ? ": a rollback could begin now, " : ": no rollback would begin now: ");
+  out += printable(str(row["why"])) + "\n";
+  Table table({"ANSWER", "CHECK", "EVIDENCE"});
+  for (const Json& check : row["checks"].elements()) table.row({str(check["answer"]), str(check["check"]), str(check["evidence"])});
+  return out + table.text();
 }
 
 std::string render_explain(const Json& explained) {

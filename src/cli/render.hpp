@@ -31,6 +31,8 @@ std::string render_audit(const Json& entries);
 /// Of `audit verify`: in order or not, the head, and what is worth knowing.
 std::string render_audit_verdict(const Json& verdict);
 std::string render_ready(const Json& ready);
+/// One service's row of it: every check with its answer and evidence.
+std::string render_preflight(const Json& row);
 std::string render_explain(const Json& explained);
 /// Of a rollback, a deployment or a dry run: the message, the steps and each guard's answer.
 std::string render_command(const Json& answer);

@@ -14,6 +14,7 @@
 #include "base/time.hpp"
 #include "cli/check_rules.hpp"
 #include "cli/client.hpp"
+#include "cli/explain.hpp"
 #include "cli/generate.hpp"
 #include "cli/init.hpp"
 #include "cli/insight.hpp"
@@ -84,6 +85,22 @@ int show(const Options& options, const std::string& path, const std::map<std::st
   if (!answer) return fail(answer.error());
   if (answer->status != 200) return print_error(options, *answer);
   print(options, answer->body, table);
+  return 0;
+}
+
+/// Exit 0: a rollback of each could begin now; 47: of one at least it could not.
+int show_ready(const Options& options) {
+  auto client = connect(options);
+  if (!client) return fail(client.error());
+  std::map<std::string, std::string> query;
+  if (!options.service.empty()) query = {{"service", options.service}, {"environment", options.environment}};
+  auto answer = client->get("/api/v1/ready", query);
+  if (!answer) return fail(answer.error());
+  if (answer->status != 200) return print_error(options, *answer);
+  const bool one = !options.service.empty();
+  print(options, answer->body, [one](const Json& rows) { return one ? render_preflight(rows.elements().front()) : render_ready(rows); });
+  for (const Json& row : answer->body.elements())
+    if (!row["ready"].bool_or(false)) return code(ExitCode::dry_run_problem);
   return 0;
 }
 
@@ -257,7 +274,8 @@ int rollbackctl(int argc, char** argv) {
   CLI::App app(
       "rollbackctl asks rollbackd how services stand, and tells it what to do.\n"
       "Exit codes: 0 success, 1 usage or other, 2 verification failed, 3 daemon unreachable, 5 outcome unknown, 40 version not found,\n"
-      "41 refused by a guard, 43 step failed, 46 already there, 47 dry run found a problem, 50 deployment rolled back, 51 held, 52 not "
+      "41 refused by a guard, 43 step failed, 46 already there, 47 dry run found a problem or not ready, 50 deployment rolled back, 51 "
+      "held, 52 not "
       "decided.",
       "rollbackctl");
   app.set_version_flag("--version", std::string("rollbackctl ") + ROLLBACKD_VERSION);
@@ -271,8 +289,11 @@ int rollbackctl(int argc, char** argv) {
   auto* status = app.add_subcommand("status", "How every service stands; the first column says whether it is protected");
   status->callback([&] { result = show(o, "/api/v1/status", {}, render_status); });
 
-  auto* ready = app.add_subcommand("ready", "Whether each service could be rolled back now, and why not");
-  ready->callback([&] { result = show(o, "/api/v1/ready", {}, render_ready); });
+  auto* ready = app.add_subcommand("ready",
+                                   "Whether each service could be rolled back now, and why not; of one service every check with its\n"
+                                   "evidence. Exit code 47 when one could not");
+  add_service(ready, o, false);
+  ready->callback([&] { result = show_ready(o); });
 
   auto* releases = app.add_subcommand("releases", "The ledger of a service: its releases and their standing");
   add_service(releases, o, true);
@@ -280,11 +301,8 @@ int rollbackctl(int argc, char** argv) {
     result = show(o, "/api/v1/releases", {{"service", o.service}, {"environment", o.environment}}, render_releases);
   });
 
-  auto* explain = app.add_subcommand("explain", "Why a service was rolled back, or why not");
-  add_service(explain, o, true);
-  explain->callback([&] { result = show(o, "/api/v1/explain", {{"service", o.service}, {"environment", o.environment}}, render_explain); });
-
   const InsightCommands insight{[&] { return connect(o); }, [&] { return o.format == "json"; }, [](const Error& e) { return fail(e); }};
+  add_explain_command(app, insight, result);
   add_history_command(app, insight, result);
   add_stats_command(app, insight, result);
   add_audit_commands(app, insight, result);

@@ -1,6 +1,7 @@
 // Performs what the incident machine asks for, in its order: what must be on disk is on disk before what follows is begun.
 #include "base/log.hpp"
 #include "engine/engine.hpp"
+#include "engine/insight.hpp"
 #include "engine/service.hpp"
 #include "ledger/ledger.hpp"
 #include "ledger/trim.hpp"
@@ -14,6 +15,8 @@ template <class... F>
 struct Overloaded : F... {
   using F::operator()...;
 };
+template <class... F>
+Overloaded(F...) -> Overloaded<F...>;
 }  // namespace
 
 void Service::queue(std::vector<Action> actions) {
@@ -112,6 +115,7 @@ asio::awaitable<void> Service::perform(Action action, std::shared_ptr<const Serv
                                           {"target", decision.target},
                                           {"reason", decision.reason}});
                    engine_.history_->add(decision);
+                   engine_.insight_->on_decision(*this, decision);
                    if (engine_.hooks_.decided) engine_.hooks_.decided(decision);
                    if (engine_.hooks_.detected && timing_.seen && timing_.reaction)
                      engine_.hooks_.detected(key(), *timing_.reaction - *timing_.seen);
@@ -204,6 +208,7 @@ asio::awaitable<void> Service::arm(std::string release) {
     if (hashed) digest = *hashed;
   }
   armed_ = facts;
+  engine_.insight_->look_soon();
   if (!facts.intact) log::warning("a rollback is not ready", {{"service", key().text()}, {"release", release}, {"why", facts.why}});
   deliver(event::TargetHashed{facts, digest});
 }

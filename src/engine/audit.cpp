@@ -1,5 +1,6 @@
 // What the engine notes in the audit log: each operation when it begins and when it has ended, whoever started it.
 #include "engine/engine.hpp"
+#include "engine/insight.hpp"
 #include "engine/service.hpp"
 
 namespace rollbackd::engine {
@@ -28,6 +29,7 @@ void Service::operation_begins(const OperationRequest& request, bool recovered) 
   record::AuditEntry entry = entry_of(request);
   entry.outcome = recovered ? "goes on after a restart" : "begun";
   engine_.audit(std::move(entry));
+  if (!recovered) engine_.insight_->on_operation_begins(*this, request);
 }
 
 void Service::operation_ended(const record::OperationRow& row) {
@@ -35,6 +37,7 @@ void Service::operation_ended(const record::OperationRow& row) {
   entry.outcome = to_string(row.status);
   if (!row.detail.empty()) entry.outcome += ": " + row.detail;
   engine_.audit(std::move(entry));
+  engine_.insight_->on_operation_ended(*this, row);
   if (engine_.hooks_.operation_ended) engine_.hooks_.operation_ended(row);
 }
 

@@ -6,6 +6,7 @@
 #include "base/text.hpp"
 #include "decision/guards.hpp"
 #include "engine/engine.hpp"
+#include "engine/insight.hpp"
 #include "engine/service.hpp"
 #include "ledger/ledger.hpp"
 
@@ -137,6 +138,7 @@ asio::awaitable<Result<CommandAnswer>> Service::rollback(RollbackCommand command
   // Between asking the guards and here this coroutine waited: somebody else may have begun.
   if (!operating_.empty()) co_return answer_of(ExitCode::refused, "refused by: no_operation_in_progress", std::move(body));
   operating_ = request.operation;
+  engine_.insight().on_command(request.operation, answers, ledger::choose_target(incident_->state(), {}).why_not);
   spawn(engine_.executor_, self, operate(request));
   CommandAnswer answer = answer_of(ExitCode::success, "rolling back " + request.from + " -> " + request.to, std::move(body));
   answer.operation = request.operation;

@@ -7,6 +7,7 @@
 
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "engine/insight.hpp"
 #include "engine/service.hpp"
 #include "ledger/ledger.hpp"
 
@@ -30,6 +31,7 @@ Engine::Engine(asio::any_io_executor executor, config::Settings settings, rules:
       due_timer_(executor),
       keep_timer_(executor) {
   last_turn_ = clock_.now();
+  insight_ = std::make_unique<Insight>(*this);
 }
 
 Engine::~Engine() { *alive_ = 1; }
@@ -83,7 +85,9 @@ asio::awaitable<Result<>> Engine::add_service(config::ServiceSettings settings) 
 
 asio::awaitable<void> Engine::run() {
   const auto outbox = spawn(executor_, nullptr, outbox_->run());
+  const auto looking = spawn(executor_, nullptr, insight_->run());
   co_await heartbeat();
+  looking.cancel();
   outbox.cancel();
 }
 
@@ -109,6 +113,7 @@ void Engine::on_batch(Batch batch) {
   last_commit_ = batch.at;
   const auto at = services_.find(batch.service);
   if (at != services_.end()) at->second->on_batch_health(batch);
+  insight_->on_batch(batch);
   deliver(judge_.on_batch(batch));
   arm_due();
 }
@@ -328,6 +333,7 @@ void Engine::notify(Notification notification) {
   const auto level = notification.severity == Notification::Severity::page ? log::Level::error : log::Level::warning;
   log::write(notification.severity == Notification::Severity::info ? log::Level::info : level, notification.title,
              {{"service", notification.service.text()}, {"text", join(split(notification.text, '\n'), "; ")}});
+  insight_->on_notification(notification);
   outbox_->push(std::move(notification));
 }
 

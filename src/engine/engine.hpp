@@ -29,6 +29,7 @@
 
 namespace rollbackd::engine {
 
+class Insight;
 class Service;
 
 struct EngineOptions {
@@ -103,6 +104,8 @@ class Engine {
     std::string ready_reason, ready_word;  ///< for people; for a label: empty when ready, else one of a few fixed words
     Duration deadline_standard{}, deadline_emergency{};
     bool incident_open = false, held = false, suspended = false;
+    std::vector<std::pair<std::string, double>> ready_checks;  ///< that do not say yes: 0 no, 0.5 a warning
+    std::optional<double> drilled;                             ///< Unix time of the last drill that went through
     std::vector<std::pair<std::string, std::string>> releases;  ///< id, standing
     std::string live;
     struct Check {
@@ -125,12 +128,16 @@ class Engine {
   record::History& history() { return *history_; }
   record::AuditCounters audit_counters() const { return audit_ ? audit_->counters() : record::AuditCounters{}; }
   const config::Settings& settings() const { return settings_; }
+  /// Pre-flight, evidence and drills: what people are told beyond the moment.
+  Insight& insight() { return *insight_; }
+  const Insight& insight() const { return *insight_; }
   double reactor_lag_seconds() const { return reactor_lag_seconds_; }
   bool started() const { return started_; }
   std::uint64_t reloads_failed = 0, reloads_ok = 0;
   std::string last_reload_error;
 
  private:
+  friend class Insight;
   friend class Service;
   void on_batch(Batch batch);                // from every check
   void deliver(const Judgement& judgement);  // to the incidents concerned
@@ -168,6 +175,7 @@ class Engine {
   std::unique_ptr<record::AuditLog> audit_;  ///< from start() on
   std::unique_ptr<notify::Outbox> outbox_;
   rules::Judge judge_;
+  std::unique_ptr<Insight> insight_;
   rules::Groups groups_;
   std::map<ServiceKey, std::map<Instant, std::string>> epoch_releases_;
   std::map<ServiceKey, std::shared_ptr<Service>> services_;

@@ -4,6 +4,7 @@
 #include "base/log.hpp"
 #include "config/judges_health.hpp"
 #include "engine/engine.hpp"
+#include "engine/insight.hpp"
 #include "engine/service.hpp"
 #include "io/failpoint.hpp"
 #include "rollback/plan.hpp"
@@ -228,7 +229,9 @@ asio::awaitable<rollback::VerificationVerdict> Service::verify(std::string relea
     }
     world_tests.push_back(younger);
   }
-  co_return rollback::judge_verification(std::move(world_tests), std::move(results));
+  rollback::VerificationVerdict verdict = rollback::judge_verification(std::move(world_tests), std::move(results));
+  engine_.insight_->on_verified(*this, verdict.results);
+  co_return verdict;
 }
 
 }  // namespace rollbackd::engine

@@ -6,6 +6,7 @@
 #include "base/log.hpp"
 #include "config/judges_health.hpp"
 #include "engine/engine.hpp"
+#include "engine/insight.hpp"
 #include "engine/spawn.hpp"
 #include "ledger/ledger.hpp"
 
@@ -219,6 +220,7 @@ void Service::on_batch_health(const Batch& batch) {
 void Service::on_alert(const AlertChange& change) {
   if (change.phase == AlertPhase::firing && change.action >= AlertAction::rollback && !timing_.reaction)
     timing_.seen = engine_.last_commit_;
+  engine_.insight().on_alert(change);
   deliver(event::Alert{change});
 }
 
@@ -250,6 +252,8 @@ Service::Ready Service::readiness() const {
   const auto view = incident_->view(engine_.clock_.now());
   if (view.phase == "held" && incident_->state().incident && incident_->state().incident->acted)
     return {false, "held", "held: this incident has had its rollback; `rollbackctl acknowledge` closes it"};
+  const std::vector<ReadyCheck> checks = engine_.insight().checks(*this);
+  if (const ReadyCheck* no = first_no(checks)) return {false, no->name, no->evidence};
   if (!view.blind_rules.empty()) return {true, "", "to " + choice.target->id + "; blind: " + view.blind_rules.front()};
   return {true, "", "to " + choice.target->id};
 }

@@ -1,5 +1,7 @@
 // How things stand, as JSON for the API and as plain numbers for the metrics room. Reads only.
 #include "engine/engine.hpp"
+#include "engine/from_history.hpp"
+#include "engine/insight.hpp"
 #include "engine/service.hpp"
 #include "ledger/ledger.hpp"
 #include "rules/template.hpp"
@@ -161,14 +163,7 @@ Json Engine::alerts() const {
   return out;
 }
 
-Json Engine::readiness() const {
-  Json out = Json::array();
-  for (const auto& [key, service] : services_) {
-    const auto [ready, why] = service->ready();
-    out.push(Json::object().set("service", key.name).set("environment", key.environment).set("ready", ready).set("why", why));
-  }
-  return out;
-}
+Json Engine::readiness() const { return insight_->ready({}).value(); }
 
 std::vector<Engine::ServiceNumbers> Engine::numbers() const {
   std::vector<ServiceNumbers> out;
@@ -179,6 +174,9 @@ std::vector<Engine::ServiceNumbers> Engine::numbers() const {
     n.ready = ready.ready;
     n.ready_reason = ready.why;
     n.ready_word = ready.word;
+    for (const ReadyCheck& check : insight_->checks(*service))
+      if (check.answer != ReadyCheck::Answer::yes)
+        n.ready_checks.emplace_back(check.name, check.answer == ReadyCheck::Answer::warning ? 0.5 : 0);
     n.deadline_standard = service->settings().policy.deadline_standard;
     n.deadline_emergency = service->settings().policy.deadline_emergency;
     if (service->running()) {
@@ -187,6 +185,7 @@ std::vector<Engine::ServiceNumbers> Engine::numbers() const {
       n.held = view.phase == "held";
       n.suspended = service->incident().state().suspension.has_value();
       n.live = service->incident().state().epoch.release;
+      if (service->incident().state().drilled) n.drilled = service->incident().state().drilled->seconds();
       for (const auto& entry : service->incident().state().ledger) n.releases.emplace_back(entry.release.id, to_string(entry.standing));
       n.blind_rules = static_cast<int>(view.blind_rules.size());
       n.blind_rule_names = view.blind_rules;
@@ -206,29 +205,6 @@ std::vector<Engine::ServiceNumbers> Engine::numbers() const {
 }
 
 namespace {
-
-/// Awaits a read of the history, which answers on its own thread.
-template <class T, class Start>
-asio::awaitable<Result<T>> from_history(asio::any_io_executor executor, Start start) {
-  struct Slot {
-    std::optional<Result<T>> value;
-    asio::steady_timer timer;
-    explicit Slot(const asio::any_io_executor& e) : timer(e) {}
-  };
-  auto slot = std::make_shared<Slot>(executor);
-  constexpr Duration kPatience = 5s;
-  slot->timer.expires_after(kPatience);
-  start([slot, executor](Result<T> value) {
-    asio::post(executor, [slot, value = std::move(value)]() mutable {
-      slot->value = std::move(value);
-      slot->timer.cancel();
-    });
-  });
-  boost::system::error_code woken;
-  if (!slot->value) co_await slot->timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
-  if (slot->value) co_return std::move(*slot->value);
-  co_return Error(Errc::timed_out, "the history did not answer within 5s");
-}
 
 Result<Json> as_array(Result<std::vector<Json>> rows) {
   if (!rows) return rows.error();

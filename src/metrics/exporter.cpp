@@ -190,6 +190,8 @@ std::string Exporter::text(const Standing& standing) const {
   Family healthy("rollbackd_check_healthy", "What a check last said of its service's health; absent when it has no opinion or is blind.",
                  MetricType::Gauge);
   Family ready("rollbackd_rollback_ready", "1 when a rollback of the service could act now; reason says why not.", MetricType::Gauge);
+  Family ready_check("rollbackd_ready_check", "Checks of the pre-flight that do not say yes: 0 no, 0.5 a warning.", MetricType::Gauge);
+  Family drilled("rollbackd_drill_last_success_timestamp_seconds", "When a drill of the service last went through.", MetricType::Gauge);
   Family info("rollbackd_release_info", "Releases in the ledger with their standing; live is 1 for the one that runs.", MetricType::Gauge);
   Family blind("rollbackd_blind_rules", "Rules that cannot be judged because a source is silent.", MetricType::Gauge);
   Family blind_rule("rollbackd_rule_blind", "1 for a rule that cannot be judged on the service; at most 20 a service.", MetricType::Gauge);
@@ -197,6 +199,8 @@ std::string Exporter::text(const Standing& standing) const {
   for (const auto& service : standing.services) {
     const LabelList key = labels_of(service.key);
     ready.add(with(key, {{"reason", service.ready_word}}), service.ready ? 1 : 0);
+    for (const auto& [check, value] : service.ready_checks) ready_check.add(with(key, {{"check", check}}), value);
+    if (service.drilled) drilled.add(key, *service.drilled);
     deadline.add(with(key, {{"mode", to_string(Mode::standard)}}), seconds(service.deadline_standard));
     deadline.add(with(key, {{"mode", to_string(Mode::emergency)}}), seconds(service.deadline_emergency));
     incident.add(key, service.incident_open ? 1 : 0);
@@ -222,6 +226,8 @@ std::string Exporter::text(const Standing& standing) const {
   for (Family* family : {&last_duration, &last_at, &deadline, &incident, &held, &suspended, &healthy}) std::move(*family).into(all);
   std::move(ratio).into(all);
   std::move(ready).into(all);
+  std::move(ready_check).into(all);
+  std::move(drilled).into(all);
   std::move(info).into(all);
   std::move(blind).into(all);
   std::move(blind_rule).into(all);

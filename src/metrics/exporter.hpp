@@ -34,6 +34,9 @@ struct Standing {
     ServiceKey key;
     bool ready = false;
     std::string ready_word;  ///< empty when ready, else one of a few fixed words
+    /// Of the pre-flight's checks those that do not say yes: name, and 0 (no) or 0.5 (a warning).
+    std::vector<std::pair<std::string, double>> ready_checks;
+    std::optional<double> drilled;  ///< Unix time of the last drill that went through
     Duration deadline_standard{}, deadline_emergency{};
     bool incident_open = false, held = false, suspended = false;
     std::string live;

@@ -102,6 +102,7 @@ struct Outbox::Impl : std::enable_shared_from_this<Outbox::Impl> {
   std::array<std::set<std::uint64_t>, 4> by_severity;
   std::unordered_set<std::string> waiting_keys;
   SentKeys sent_keys;
+  std::map<std::string, std::string> ended_otherwise;  ///< by joined key: "refused", "given_up"
   std::uint64_t last_id = 0;
   std::map<std::string, std::shared_ptr<Lane>> lanes;
   bool configured = false;
@@ -164,14 +165,41 @@ struct Outbox::Impl : std::enable_shared_from_this<Outbox::Impl> {
     entries.erase(entry);
   }
 
+  /// How a message ended that was not sent: few, so they are remembered apart.
+  void note_ended(const std::string& key, const std::string& how) {
+    constexpr std::size_t kRemembered = 1000;
+    if (how != "sent" && ended_otherwise.size() < kRemembered) ended_otherwise[key] = how;
+  }
+
   /// Ends a message that needs no more attempts, and remembers its key.
   void finish(std::map<std::uint64_t, Entry>::iterator entry, const char* how) {
     const std::int64_t now = wall_ns();
     Change change = change_of(Change::Kind::finish, entry->second, now);
     change.how = how;
     sent_keys.add(joined(entry->second.channel, entry->second.notification.key), now, limits);
+    note_ended(joined(entry->second.channel, entry->second.notification.key), how);
     remove(entry);
     note(std::move(change));
+  }
+
+  std::vector<Delivery> deliveries(const std::string& asked) const {
+    const std::string key = asked.size() > kKeyBytesMax ? "sha256-" + sha256_hex(asked) : asked;
+    std::vector<Delivery> out;
+    for (const auto& [name, lane] : lanes) {
+      const std::string whole = joined(name, key);
+      Delivery delivery{name, "not_sent", 0, ""};
+      if (sent_keys.contains(whole)) {
+        const auto otherwise = ended_otherwise.find(whole);
+        delivery.state = otherwise == ended_otherwise.end() ? "sent" : otherwise->second;
+      } else if (waiting_keys.contains(whole)) {
+        delivery.state = "waiting";
+        for (const auto& [id, entry] : entries)
+          if (entry.channel == name && entry.notification.key == key) delivery.attempts = entry.attempts;
+        if (delivery.attempts > 0) delivery.why = lane->last_failure;
+      }
+      out.push_back(std::move(delivery));
+    }
+    return out;
   }
 
   void drop(std::map<std::uint64_t, Entry>::iterator entry, const char* why) {
@@ -418,7 +446,10 @@ struct Outbox::Impl : std::enable_shared_from_this<Outbox::Impl> {
       }
       for (const auto& [id, entry] : entries) note(queue_change(entry));
     }
-    for (FinishedKey& key : loaded.finished) sent_keys.add(joined(key.channel, key.key), key.at_ns, limits);
+    for (FinishedKey& key : loaded.finished) {
+      sent_keys.add(joined(key.channel, key.key), key.at_ns, limits);
+      note_ended(joined(key.channel, key.key), key.how);
+    }
     for (Message& message : loaded.waiting) {
       if (configured && !lanes.contains(message.channel)) {
         Entry gone;
@@ -579,6 +610,7 @@ Result<> Outbox::set_channels(const std::vector<config::ChannelSettings>& channe
 void Outbox::push(Notification notification) { impl_->push(std::move(notification)); }
 asio::awaitable<void> Outbox::run() { return Impl::run(impl_); }
 const OutboxCounters& Outbox::counters() const { return impl_->counters; }
+std::vector<Delivery> Outbox::deliveries(const std::string& key) const { return impl_->deliveries(key); }
 std::string Outbox::trouble() const { return impl_->trouble(); }
 
 }  // namespace rollbackd::notify

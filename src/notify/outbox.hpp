@@ -39,6 +39,14 @@ struct OutboxCounters {
   std::uint64_t queued = 0, sent = 0, retried = 0, given_up = 0, dropped = 0;
 };
 
+/// Where one message stands on its way to one channel.
+struct Delivery {
+  std::string channel;
+  std::string state;  ///< "waiting", "sent", "refused", "given_up"; "not_sent": it was never queued for this channel, or long ago
+  int attempts = 0;
+  std::string why;  ///< the channel's last failure, while it waits
+};
+
 /// Every bound of the outbox, by name.
 struct OutboxLimits {
   std::size_t waiting_max = 10'000;  ///< messages of all channels together
@@ -76,6 +84,8 @@ class Outbox {
   /// Sends until cancelled; then ends the sends under way, and what they carried waits for the next start.
   boost::asio::awaitable<void> run();
   const OutboxCounters& counters() const;
+  /// Of the message with this key, one row for each channel there is. Reads memory; a walk over what waits.
+  std::vector<Delivery> deliveries(const std::string& key) const;
   std::string trouble() const;  ///< "" when well
 
  private:

@@ -102,8 +102,8 @@ Result<Loaded> Store::load(std::int64_t now_ns) {
                          loaded.waiting.push_back({row.text(0), std::move(*notification), row.integer(1)});
                        });
   if (asked.has_error()) return asked.error();
-  asked = database_->query("SELECT channel, key, at_ns FROM sent_keys ORDER BY at_ns", {}, [&](const io::SqlRow& row) {
-    loaded.finished.push_back({row.text(0), row.text(1), row.integer(2)});
+  asked = database_->query("SELECT channel, key, at_ns, how FROM sent_keys ORDER BY at_ns", {}, [&](const io::SqlRow& row) {
+    loaded.finished.push_back({row.text(0), row.text(1), row.integer(2), row.text(3)});
   });
   if (asked.has_error()) return asked.error();
   return loaded;

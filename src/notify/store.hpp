@@ -36,6 +36,7 @@ struct Change {
 struct FinishedKey {
   std::string channel, key;
   std::int64_t at_ns = 0;
+  std::string how;  ///< "sent", "refused", "given_up"
 };
 
 /// What a file held when it was opened.

@@ -324,6 +324,7 @@ void History::add(DeploymentRow row) { impl_->add(std::move(row)); }
 void History::add(Decision decision) { impl_->add(std::move(decision)); }
 void History::add(OperationRow row) { impl_->add(std::move(row)); }
 void History::add(StepRow row) { impl_->add(std::move(row)); }
+void History::add(BundleRow row) { impl_->add(std::move(row)); }
 
 namespace {
 
@@ -349,6 +350,10 @@ void History::decisions(HistoryFilter filter, std::function<void(Result<std::vec
 void History::deployments(HistoryFilter filter, std::function<void(Result<std::vector<Json>>)> done) {
   impl_->read(answering<std::vector<Json>>(std::move(done),
                                            [filter = std::move(filter)](io::Database& db) { return read_deployments(db, filter); }));
+}
+void History::bundles(BundleFilter filter, std::function<void(Result<std::vector<Json>>)> done) {
+  impl_->read(
+      answering<std::vector<Json>>(std::move(done), [filter = std::move(filter)](io::Database& db) { return read_bundles(db, filter); }));
 }
 void History::operation(std::string id, std::function<void(Result<Json>)> done) {
   impl_->read(answering<Json>(std::move(done), [id = std::move(id)](io::Database& db) { return read_operation(db, id); }));

@@ -15,6 +15,7 @@
 #include "base/time.hpp"
 #include "model/decision.hpp"
 #include "model/operation.hpp"
+#include "record/bundle.hpp"
 
 namespace rollbackd::record {
 
@@ -104,11 +105,14 @@ class History {
   void add(Decision decision);
   void add(OperationRow row);
   void add(StepRow row);
+  void add(BundleRow row);
 
   /// Reads run on the history's thread; `done` is called there. Newest first.
   void operations(HistoryFilter filter, std::function<void(Result<std::vector<Json>>)> done);
   void decisions(HistoryFilter filter, std::function<void(Result<std::vector<Json>>)> done);
   void deployments(HistoryFilter filter, std::function<void(Result<std::vector<Json>>)> done);
+  /// Evidence bundles, newest first.
+  void bundles(BundleFilter filter, std::function<void(Result<std::vector<Json>>)> done);
   /// One operation with its steps and the decision that started it.
   void operation(std::string id, std::function<void(Result<Json>)> done);
   /// Statistics over the filter's service, environment and `since` (record/stats.hpp), at most `rows_max` rows of each kind.

@@ -49,6 +49,8 @@ Result<> write(io::Database& database, const DeploymentRow& row) {
        text(row.from), time(row.at), integer(row.announced), integer(row.by_rollback)});
 }
 
+Result<> write(io::Database& database, const BundleRow& row) { return write_bundle(database, row); }
+
 Result<> write(io::Database& database, const Decision& row) {
   return database.run(
       "INSERT OR REPLACE INTO decisions (id, service, environment, at_ns, decision, operation, document) VALUES (?,?,?,?,?,?,?)",
@@ -452,7 +454,8 @@ Result<std::int64_t> retain_since(io::Database& database, Instant before, std::i
       return ran;
     if (Result<> counted = went(); counted.has_error() || gone >= batch) return counted;
     const std::string lone = "NOT EXISTS (SELECT 1 FROM operations AS p WHERE p.operation=o.operation) AND ";
-    for (const auto& [table, more] : {std::pair("decisions", lone), std::pair("deployments", std::string())}) {
+    for (const auto& [table, more] :
+         {std::pair("decisions", lone), std::pair("deployments", std::string()), std::pair("bundles", std::string())}) {
       const Result<> ran =
           database.run(std::string("DELETE FROM ") + table + " WHERE rowid IN " + old_rows(table, "at_ns", more), values());
       if (ran.has_error()) return ran;
@@ -483,6 +486,8 @@ Result<> retain_newest(io::Database& database, std::int64_t rows_max) {
                                             {integer(*count - rows_max)});
       if (deleted.has_error()) return deleted;
     }
+    constexpr std::int64_t kBundlesMax = 2000;  // They are larger than all other rows together.
+    if (const Result<> bundles = retain_bundles(database, std::min(kBundlesMax, rows_max)); bundles.has_error()) return bundles;
     const Result<std::int64_t> count = database.number("SELECT count(*) FROM operations");
     if (count.has_error()) return count.error();
     if (*count <= rows_max) return {};

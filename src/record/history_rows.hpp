@@ -6,12 +6,13 @@
 #include <vector>
 
 #include "io/sqlite.hpp"
+#include "record/bundle.hpp"
 #include "record/history.hpp"
 #include "record/stats.hpp"
 
 namespace rollbackd::record {
 
-using HistoryRow = std::variant<DeploymentRow, Decision, OperationRow, StepRow>;
+using HistoryRow = std::variant<DeploymentRow, Decision, OperationRow, StepRow, BundleRow>;
 
 /// Writes one row; writing it again is the same row. A terminal status is never overwritten by one that is not.
 Result<> write_row(io::Database& database, const HistoryRow& row);

@@ -1,5 +1,7 @@
 #include "record/schema.hpp"
 
+#include "record/bundle.hpp"
+
 namespace rollbackd::record {
 namespace {
 
@@ -64,7 +66,7 @@ CREATE INDEX deployments_by_service ON deployments (service, environment, at_ns)
 }  // namespace
 
 const std::vector<std::string>& history_migrations() {
-  static const std::vector<std::string> list{kVersion1, kVersion2, kVersion3};
+  static const std::vector<std::string> list{kVersion1, kVersion2, kVersion3, bundles_schema()};
   return list;
 }
 

@@ -73,6 +73,8 @@ Standing standing() {
   service.deadline_standard = 60s;
   service.deadline_emergency = 30s;
   service.suspended = true;
+  service.ready_checks = {{"target", 0}, {"drill", 0.5}};
+  service.drilled = 1'795'176'000;
   service.blind_rules = 5;
   service.blind_rule_names = {"Slow", "Errors", "Slow"};  // Of two groups.
   out.services.push_back(service);

@@ -1,0 +1,195 @@
+// The pre-flight's look at the world: disks and link directories on a worker of its own, managers by their own inspection.
+// Flow: run() -> facts -> ready_checks() (pure) -> `ready`, /api/v1/ready, metrics. What memory knows is read when somebody asks.
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "base/text.hpp"
+#include "config/judges_health.hpp"
+#include "decision/guards.hpp"
+#include "engine/engine.hpp"
+#include "engine/insight.hpp"
+#include "engine/service.hpp"
+#include "ledger/ledger.hpp"
+
+namespace rollbackd::engine {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr Duration kLookEvery = 30s;
+constexpr Duration kFirstLook = 200ms;  ///< after the start, when services have armed their targets
+
+std::string why_of(int error) { return std::generic_category().message(error); }
+
+DirectoryFacts look_at_directory(const std::string& path) {
+  DirectoryFacts facts;
+  facts.path = path;
+  struct stat entry {};
+  if (::stat(path.c_str(), &entry) != 0 || !S_ISDIR(entry.st_mode)) {
+    facts.why = S_ISDIR(entry.st_mode) ? why_of(errno) : entry.st_mode == 0 ? why_of(errno) : "not a directory";
+    return facts;
+  }
+  facts.there = true;
+  struct statvfs system {};
+  if (::statvfs(path.c_str(), &system) == 0) {
+    facts.bytes_free = static_cast<std::int64_t>(system.f_bavail * system.f_frsize);
+    // Some file systems (btrfs) have no inode table: they say 0 of 0.
+    facts.inodes_free = system.f_files == 0 ? -1 : static_cast<std::int64_t>(system.f_favail);
+  }
+  facts.writable = ::faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) == 0;
+  if (!facts.writable) facts.why = why_of(errno);
+  if ((system.f_flag & ST_RDONLY) != 0) {
+    facts.writable = false;
+    facts.why = "the file system is read-only";
+  }
+  return facts;
+}
+
+/// What the link beside `current` leads to; empty when there is none. Its name is the symlink driver's.
+std::string armed_link_of(const std::string& current) {
+  const std::size_t slash = current.rfind('/');
+  const std::string path = current.substr(0, slash + 1) + "." + current.substr(slash + 1) + ".rollbackd-armed";
+  char target[PATH_MAX];
+  const ssize_t n = ::readlink(path.c_str(), target, sizeof target);
+  return n > 0 ? std::string(target, static_cast<std::size_t>(n)) : std::string();
+}
+
+struct Looked {
+  DirectoryFacts state, links;
+  std::string armed_link;
+};
+
+Looked look(const std::string& state_directory, const std::string& current) {
+  Looked out;
+  out.state = look_at_directory(state_directory);
+  if (current.empty()) return out;
+  const std::size_t slash = current.rfind('/');
+  out.links = look_at_directory(slash == std::string::npos || slash == 0 ? "/" : current.substr(0, slash));
+  out.armed_link = armed_link_of(current);
+  return out;
+}
+
+}  // namespace
+
+boost::asio::awaitable<void> Insight::run() {
+  // Cancelled while a worker looks, it is told at the next question here; by default that would be an exception.
+  co_await asio::this_coro::throw_if_cancelled(false);
+  co_await pause(wake_, kFirstLook);
+  while (true) {
+    const auto state = co_await asio::this_coro::cancellation_state;
+    if (state.cancelled() != asio::cancellation_type::none) co_return;
+    soon_ = false;
+    std::vector<std::shared_ptr<Service>> services;
+    for (const auto& [key, service] : engine_.services_) services.push_back(service);
+    for (const auto& service : services) {
+      co_await look_at(service);
+      const auto after = co_await asio::this_coro::cancellation_state;
+      if (after.cancelled() != asio::cancellation_type::none) co_return;
+    }
+    if (!soon_) co_await pause(wake_, kLookEvery);
+  }
+}
+
+void Insight::look_soon() {
+  if (soon_) return;
+  soon_ = true;
+  wake_.cancel();
+}
+
+asio::awaitable<void> Insight::look_at(std::shared_ptr<Service> service) {
+  const std::string current = service->component().current;
+  auto work = [state = service->directory_, current] { return look(state, current); };
+  const Looked found = co_await looks_.run(std::move(work));
+  PreflightFacts& facts = world_[service->key().text()];
+  facts.state = found.state;
+  facts.links = found.links;
+  facts.armed_link = found.armed_link;
+  facts.armed_link_wanted = service->component().driver == "symlink";
+  const ClockReading now = engine_.clock_.read();
+  facts.wall = io::Clock::wall_now();
+  facts.wall_ahead = facts.wall - now.instant;
+  facts.looked = now.instant;
+  bool& asking = asking_[service->key().text()];
+  if (!service->manager_ || asking || !service->operating_.empty()) co_return;
+  asking = true;
+  spawn(engine_.executor_, service, ask_manager(service));
+}
+
+/// Apart, so that a manager that hangs holds up nobody else's look; its silence is what `ready` then tells.
+asio::awaitable<void> Insight::ask_manager(std::shared_ptr<Service> service) {
+  const auto process = co_await service->manager_->inspect();
+  PreflightFacts& facts = world_[service->key().text()];
+  facts.manager_trouble = process ? "" : process.error().text();
+  facts.manager_answered = engine_.clock_.now();
+  if (process)
+    facts.manager_says = process->running ? "runs" + (process->pid > 0 ? " as pid " + std::to_string(process->pid) : std::string())
+                                          : "answers; nothing runs";
+  asking_[service->key().text()] = false;
+}
+
+std::vector<ReadyCheck> Insight::checks(const Service& service) const {
+  const Instant now = engine_.clock_.now();
+  ReadyInput input;
+  input.settings = &service.settings();
+  input.now = now;
+  input.trouble = service.trouble_;
+  input.link_trouble = service.link_trouble_;
+  input.has_manager = service.manager_ != nullptr;
+  if (const auto at = world_.find(service.key().text()); at != world_.end()) input.world = at->second;
+  input.history_trouble = engine_.history_ ? engine_.history_->trouble() : "";
+  input.outbox_trouble = engine_.outbox_ ? engine_.outbox_->trouble() : "";
+  for (const auto& channel : engine_.settings_.notify)
+    input.channels += channel.severity_min <= static_cast<int>(Notification::Severity::page) ? 1 : 0;
+  for (const auto& check : service.checks()) {
+    const Source source = check->source();
+    const auto last = engine_.judge_.store().last_delivery(service.key(), source.check);
+    input.observers.push_back({source.check, last && now - *last <= source.staleness});
+  }
+  if (!service.running()) return ready_checks(input);
+  const decision::Incident& incident = service.incident();
+  const ServiceState& state = incident.state();
+  input.state = &state;
+  input.state_trusted = incident.state_trusted();
+  const auto choice = ledger::choose_target(state, {});
+  input.target = choice.target ? choice.target->id : "";
+  if (!choice.target && !choice.why_not.empty()) input.no_target_why = "no good release to go back to: " + cut(choice.why_not.front(), 200);
+  input.armed = service.armed_;
+  const auto view = incident.view(now);
+  input.blind_rules = view.blind_rules;
+  input.incident_spent = view.phase == "held" && state.incident && state.incident->acted;
+  decision::GuardInput guards = incident.guard_input(now);
+  guards.automatic = true;
+  guards.to = input.target;
+  if (service.armed_) guards.target = *service.armed_;
+  guards.dependencies_failing = service.failing_dependencies();
+  input.guards = decision::ask_guards(guards);
+  return ready_checks(input);
+}
+
+Result<Json> Insight::ready(const ServiceSelector& selector) const {
+  std::vector<std::shared_ptr<Service>> services;
+  if (selector.name.empty()) {
+    for (const auto& [key, service] : engine_.services_) services.push_back(service);
+  } else {
+    auto found = engine_.find(selector);
+    if (!found) return found.error();
+    services.push_back(*found);
+  }
+  Json rows = Json::array();
+  for (const auto& service : services) {
+    const Service::Ready ready = service->readiness();
+    Json row;
+    row.set("service", service->key().name).set("environment", service->key().environment);
+    row.set("ready", ready.ready).set("why", ready.why).set("checks", to_json(checks(*service)));
+    rows.push(std::move(row));
+  }
+  return rows;
+}
+
+}  // namespace rollbackd::engine

@@ -6,11 +6,13 @@
 #include <tuple>
 
 #include "api/answers.hpp"
+#include "api/fleet_routes.hpp"
 #include "api/query.hpp"
 #include "base/digest.hpp"
 #include "base/ids.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "engine/fleet.hpp"
 #include "engine/insight.hpp"
 #include "io/clock.hpp"
 
@@ -71,11 +73,19 @@ struct Change {
 };
 const std::vector<Change>& changes() {
   static const std::vector<Change> all{
-      {"/api/v1/rollback", {"service", "environment", "to", "reason"}, {"emergency", "dry_run", "force", "lenient"}},
-      {"/api/v1/deploy", {"service", "environment", "release", "reason"}, {"force"}},
+      {"/api/v1/rollback",
+       {"service", "environment", "group", "to", "reason", "lock"},
+       {"emergency", "dry_run", "force", "lenient", "accept_data_loss"}},
+      {"/api/v1/deploy", {"service", "environment", "release", "reason", "lock"}, {"force", "lenient"}},
       {"/api/v1/suspend", {"service", "environment", "reason", "duration"}, {}},
       {"/api/v1/resume", {"service", "environment", "reason"}, {}},
       {"/api/v1/acknowledge", {"service", "environment", "reason"}, {}},
+      {"/api/v1/approve", {"service", "environment", "reason"}, {}},
+      {"/api/v1/reject", {"service", "environment", "reason"}, {}},
+      {"/api/v1/lock", {"service", "environment", "reason", "duration", "lock"}, {}},
+      {"/api/v1/unlock", {"service", "environment", "reason", "lock"}, {"force"}},
+      {"/api/v1/kill", {"reason"}, {}},
+      {"/api/v1/kill/off", {"reason"}, {}},
       {"/api/v1/mark", {"service", "environment", "release", "standing", "reason"}, {}},
       {kTokensPath, {"name", "role", "reason"}, {}},
       {kRevokePath, {"name", "reason"}, {}},
@@ -107,17 +117,6 @@ Result<Json> body_of(const ServerRequest& request, const Change& change) {
     if (is_flag && !value.is_bool()) return Error(Errc::invalid_argument, "\"" + key + "\" must be true or false");
   }
   return *parsed;
-}
-
-ServerResponse command_response(const Result<engine::CommandAnswer>& result) {
-  if (!result) return failure(result.error());
-  Json body = result->body;
-  body.set("exit_code", static_cast<int>(result->code)).set("operation", result->operation);
-  const int status = result->code == engine::ExitCode::success             ? (result->operation.empty() ? 200 : 202)
-                     : result->code == engine::ExitCode::version_not_found ? 404
-                     : result->code == engine::ExitCode::already_on_target ? 200
-                                                                           : 409;
-  return json(body, status);
 }
 
 }  // namespace
@@ -182,6 +181,7 @@ Result<Api::Principal> Api::principal_of(const ServerRequest& request) const {
 }
 
 asio::awaitable<ServerResponse> Api::handle(ServerRequest request) {
+  say_by_body(request);
   const bool reads = request.method == "GET" || request.method == "HEAD" || request.method == "POST";
   if (reads && prometheus_.serves(request)) co_return co_await prometheus_.handle(std::move(request));
   if (request.method == "GET" || request.method == "HEAD") co_return co_await read(std::move(request));
@@ -238,6 +238,8 @@ asio::awaitable<ServerResponse> Api::read(ServerRequest request) {
   }
   if (path == "/-/healthy") co_return text("rollbackd is healthy\n");
   if (path == "/-/ready" && !selector.name.empty()) co_return ready_of(engine_.insight().ready(selector));
+  if (path == "/-/ready" && engine_.started() && engine_.fleet().kill_switch_on())
+    co_return text("rollbackd is ready; the kill switch is on: " + engine_.fleet().kill_switch().why() + "\n");
   if (path == "/-/ready") co_return engine_.started() ? text("rollbackd is ready\n") : text("rollbackd is starting\n", 503);
   if (path == "/api/v1/status") co_return json(engine_.status());
   if (path == "/api/v1/services") {
@@ -263,6 +265,9 @@ asio::awaitable<ServerResponse> Api::read(ServerRequest request) {
     response.body += R"(,"passed_by":)" + passed.dump() + "}}\n";
     co_return response;
   }
+  if (path == "/api/v1/groups") co_return json(engine_.fleet().groups());
+  constexpr std::string_view kGroup = "/api/v1/groups/";
+  if (path.starts_with(kGroup)) co_return answer(engine_.fleet().group_run(path.substr(kGroup.size())));
   constexpr std::string_view kOperation = "/api/v1/operations/";
   if (path.starts_with(kOperation)) co_return answer(co_await engine_.operation(path.substr(kOperation.size())));
   if (path == "/api/v1/audit") {
@@ -301,6 +306,8 @@ asio::awaitable<ServerResponse> Api::mutate(ServerRequest request, std::string p
   const Json& b = *body;
   const engine::ServiceSelector selector{b["service"].string_or(""), b["environment"].string_or("")};
   const std::string reason = b["reason"].string_or("");
+  auto of_fleet = co_await fleet_change(engine_, path, b, principal);
+  if (of_fleet) co_return std::move(*of_fleet);
   if (path == "/api/v1/rollback") {
     engine::RollbackCommand command;
     command.service = selector;
@@ -311,6 +318,8 @@ asio::awaitable<ServerResponse> Api::mutate(ServerRequest request, std::string p
     command.dry_run = b["dry_run"].bool_or(false);
     command.force = b["force"].bool_or(false);
     command.lenient = b["lenient"].bool_or(false);
+    command.accept_data_loss = b["accept_data_loss"].bool_or(false);
+    command.lock = b["lock"].string_or("");
     co_return command_response(co_await engine_.rollback(std::move(command)));
   }
   if (path == "/api/v1/deploy") {
@@ -320,6 +329,8 @@ asio::awaitable<ServerResponse> Api::mutate(ServerRequest request, std::string p
     command.reason = reason;
     command.principal = principal;
     command.force = b["force"].bool_or(false);
+    command.lenient = b["lenient"].bool_or(false);
+    command.lock = b["lock"].string_or("");
     co_return command_response(co_await engine_.deploy(std::move(command)));
   }
   if (path == "/api/v1/suspend") {

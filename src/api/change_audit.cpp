@@ -13,6 +13,7 @@ std::string action_of(const std::string& path) {
   if (path == "/-/reload") return "reload";
   if (path == "/api/v1/tokens") return "token.create";
   if (path == "/api/v1/tokens/revoke") return "token.revoke";
+  if (path == "/api/v1/kill/off") return "kill.off";
   return path.starts_with(kApi) ? path.substr(kApi.size()) : path;
 }
 
@@ -60,7 +61,7 @@ std::optional<record::AuditEntry> audit_entry_of(const io::ServerRequest& reques
   entry.principal = principal.empty() ? "anonymous" : principal;
   entry.action = action_of(request.path);
   entry.service = {body["service"].string_or(""), body["environment"].string_or("")};
-  for (const char* name : {"release", "to", "name"})
+  for (const char* name : {"release", "to", "name", "group"})
     if (entry.target.empty()) entry.target = body[name].string_or("");
   if (entry.action == "mark") entry.target += " " + body["standing"].string_or("");
   entry.reason = std::string(trim(body["reason"].string_or("")));

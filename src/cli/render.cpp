@@ -98,10 +98,19 @@ std::string render_status(const Json& status) {
       out += "\n" + service_text(row) + ": " + str(row["release"]) + " does not become good: " + printable(join(keeps, "; ")) + "\n";
     const Json& decision = row["decision"];
     if (str(decision["kind"]) == "hold") {
-      out += "\n" + service_text(row) + " is held: " + printable(str(decision["reason"])) + "\n";
+      const bool asks = str(row["phase"]) == "awaiting approval";
+      out += "\n" + service_text(row) + (asks ? " waits for approval: " : " is held: ") + printable(str(decision["reason"])) + "\n";
       if (!str(decision["next_step"]).empty()) out += "  to act now: " + printable(str(decision["next_step"])) + "\n";
     }
   }
+  for (const Json& row : status["services"].elements()) {
+    if (row["lock"].is_object())
+      out += "\n" + service_text(row) + " is locked until " + str(row["lock"]["until"]) + " by " +
+             printable(str(row["lock"]["principal"])) + ": " + printable(str(row["lock"]["reason"])) + "\n";
+    for (const Json& window : row["windows"].elements()) out += "\n" + service_text(row) + ": " + printable(window.string_or("")) + "\n";
+  }
+  if (status["kill_switch"]["on"].bool_or(false))
+    out += "\nTHE KILL SWITCH IS ON, nothing acts: " + printable(str(status["kill_switch"]["why"])) + "\n";
   if (!str(status["history"]).empty()) out += "\nhistory: " + printable(str(status["history"])) + "\n";
   if (!str(status["last_reload_error"]).empty())
     out += "\nthe last reload was refused: " + printable(str(status["last_reload_error"])) + "\n";

@@ -14,6 +14,7 @@
 #include "base/time.hpp"
 #include "cli/check_rules.hpp"
 #include "cli/client.hpp"
+#include "cli/fleet.hpp"
 #include "cli/explain.hpp"
 #include "cli/generate.hpp"
 #include "cli/init.hpp"
@@ -40,9 +41,9 @@ int code(ExitCode c) { return static_cast<int>(c); }
 struct Options {
   std::string url = "unix:/var/lib/rollbackd/rollbackd.sock";
   std::string token_file, format = "table", config = "/etc/rollbackd/rollbackd.json";
-  std::string service, environment, release, to, reason, standing, duration, rules_directory, wait_timeout = "15m";
+  std::string service, environment, release, to, reason, standing, duration, rules_directory, wait_timeout = "15m", group, lock;
   std::vector<std::string> files;
-  bool emergency = false, dry_run = false, force = false, lenient = false, wait = false, all = false;
+  bool emergency = false, dry_run = false, force = false, lenient = false, wait = false, all = false, accept_data_loss = false;
 };
 
 int fail(const Error& error, ExitCode exit_code = ExitCode::other) {
@@ -178,6 +179,10 @@ int wait_for_verdict(const Options& options, Client& client, const std::string& 
       std::printf("%s was rolled back: %s runs\n", release.c_str(), row->body["release"].string_or("").c_str());
       return code(ExitCode::deployment_rolled_back);
     }
+    if (row->body["phase"].string_or("") == "awaiting approval") {
+      std::printf("awaiting approval: %s\n", printable(row->body["decision"]["reason"].string_or("")).c_str());
+      return code(ExitCode::awaiting_approval);
+    }
     if (row->body["phase"].string_or("") == "held") {
       std::printf("held: %s\n", printable(row->body["decision"]["reason"].string_or("")).c_str());
       return code(ExitCode::held);
@@ -199,6 +204,17 @@ int start_operation(Options& options, const std::string& path, Json body, Operat
   if (!answer->body.has("exit_code")) return print_error(options, *answer);
   const int accepted = static_cast<int>(answer->body["exit_code"].int_or(1));
   const std::string id = answer->body["operation"].string_or("");
+  if (body.has("group")) {
+    const std::string run = answer->body["group_run"].string_or("");
+    if (accepted != 0 || !options.wait || run.empty()) {
+      print(options, answer->body, render_group);
+      return accepted;
+    }
+    auto ended = wait_for_group(*client, run, until);
+    if (!ended) return fail(ended.error(), ExitCode::outcome_unknown);
+    print(options, *ended, render_group);
+    return static_cast<int>((*ended)["exit_code"].int_or(1));
+  }
   if (accepted != 0 || !options.wait || id.empty()) {
     print(options, answer->body, render_command);
     return accepted;
@@ -273,9 +289,9 @@ int rollbackctl(int argc, char** argv) {
   if (const char* url = std::getenv("ROLLBACKD_URL")) o.url = url;  // NOLINT(concurrency-mt-unsafe): one thread
   CLI::App app(
       "rollbackctl asks rollbackd how services stand, and tells it what to do.\n"
-      "Exit codes: 0 success, 1 usage or other, 2 verification failed, 3 daemon unreachable, 5 outcome unknown, 40 version not found,\n"
-      "41 refused by a guard, 43 step failed, 46 already there, 47 dry run found a problem or not ready, 50 deployment rolled back, 51 "
-      "held, 52 not "
+      "Exit codes: 0 success, 1 usage or other, 2 verification failed, 3 daemon unreachable, 4 awaiting approval, 5 outcome unknown, 40 "
+      "version not found,\n"
+      "41 refused by a guard, 43 step failed, 46 already there, 47 dry run found a problem or not ready, 50 deployment rolled back, 51 held, 52 not "
       "decided.",
       "rollbackctl");
   app.set_version_flag("--version", std::string("rollbackctl ") + ROLLBACKD_VERSION);
@@ -308,21 +324,30 @@ int rollbackctl(int argc, char** argv) {
   add_audit_commands(app, insight, result);
 
   auto* rollback = app.add_subcommand("rollback", "Put a release back");
-  add_service(rollback, o, true);
+  add_service(rollback, o, false);
+  rollback->add_option("--group", o.group, "A group's services instead, in its order; one that may not keeps all from it");
   rollback->add_option("--to", o.to, "Release to go to; default: the newest good one before the live one");
   rollback->add_option("--reason", o.reason, "Why; recorded");
   rollback->add_flag("--emergency", o.emergency, "The short deadline");
   rollback->add_flag("--dry-run", o.dry_run, "Show the steps and what every guard says; change nothing");
   rollback->add_flag("--force", o.force, "Pass over the guards that a person may");
   rollback->add_flag("--lenient", o.lenient, "Pass over windows, locks and dependencies");
+  rollback->add_flag("--accept-data-loss", o.accept_data_loss, "Go back though the release says that its data cannot");
+  rollback->add_option("--lock-id", o.lock, "The deployment lock that you hold");
   rollback->add_flag("--wait", o.wait, "Wait until it has ended; the exit code tells how");
   rollback->add_option("--timeout", o.wait_timeout, "How long to wait")->capture_default_str();
   rollback->callback([&] {
+    if (o.service.empty() == o.group.empty()) {
+      result = fail(Error(Errc::invalid_argument, "name a service, or --group"));
+      return;
+    }
     if (!need_reason(o)) {
       result = 1;
       return;
     }
-    Json body = service_body(o);
+    Json body = o.group.empty() ? service_body(o) : Json::object().set("group", o.group);
+    body.set("accept_data_loss", o.accept_data_loss);
+    if (!o.lock.empty()) body.set("lock", o.lock);
     body.set("reason", o.reason).set("emergency", o.emergency).set("dry_run", o.dry_run).set("force", o.force).set("lenient", o.lenient);
     if (!o.to.empty()) body.set("to", o.to);
     result = start_operation(o, "/api/v1/rollback", std::move(body), OperationKind::rollback);
@@ -333,11 +358,14 @@ int rollbackctl(int argc, char** argv) {
   deploy->add_option("release", o.release, "Release id, a directory of the releases directory")->required();
   deploy->add_option("--reason", o.reason, "Why; recorded");
   deploy->add_flag("--force", o.force, "Deploy it though it is marked bad");
+  deploy->add_flag("--lenient", o.lenient, "Pass over windows, others' locks and dependencies");
+  deploy->add_option("--lock-id", o.lock, "The deployment lock that you hold");
   deploy->add_flag("--wait", o.wait, "Wait for the verdict");
   deploy->add_option("--timeout", o.wait_timeout, "How long to wait")->capture_default_str();
   deploy->callback([&] {
     Json body = service_body(o);
-    body.set("release", o.release).set("reason", o.reason).set("force", o.force);
+    body.set("release", o.release).set("reason", o.reason).set("force", o.force).set("lenient", o.lenient);
+    if (!o.lock.empty()) body.set("lock", o.lock);
     result = start_operation(o, "/api/v1/deploy", std::move(body), OperationKind::deploy);
   });
 
@@ -389,6 +417,7 @@ int rollbackctl(int argc, char** argv) {
   reload->add_option("--reason", o.reason, "Why; recorded");
   reload->callback([&] { result = change(o, "/-/reload", with_reason(Json::object(), o)); });
 
+  add_fleet_commands(app, insight, result);
   add_token_commands(app, {[&] { return connect(o); }, [&] { return o.format == "json"; }, [](const Error& e) { return fail(e); }}, result);
 
   auto* check = app.add_subcommand("check", "Check files without a daemon");

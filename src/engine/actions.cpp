@@ -1,6 +1,7 @@
 // Performs what the incident machine asks for, in its order: what must be on disk is on disk before what follows is begun.
 #include "base/log.hpp"
 #include "engine/engine.hpp"
+#include "engine/fleet.hpp"
 #include "engine/insight.hpp"
 #include "engine/service.hpp"
 #include "ledger/ledger.hpp"
@@ -125,12 +126,14 @@ asio::awaitable<void> Service::perform(Action action, std::shared_ptr<const Serv
                  },
                  [this](action::Notify& notify) { engine_.notify(std::move(notify.notification)); },
                  [this](action::Operate& wanted) {
-                   const std::string refused = why_not_begin();
+                   std::string refused = why_not_begin();
+                   const bool ours = !refused.empty();
+                   if (!ours) refused = engine_.fleet().why_not_begin(*this, wanted.request);
                    if (refused.empty()) {
                      operating_ = wanted.request.operation;
                      spawn(engine_.executor_, shared_from_this(), operate(std::move(wanted.request)));
                    } else {
-                     never_begun(wanted.request, refused);
+                     never_begun(wanted.request, refused, !ours);
                    }
                  },
                  [this](action::Arm& wanted) { spawn(engine_.executor_, shared_from_this(), arm(wanted.release)); },
@@ -157,8 +160,9 @@ std::string Service::why_not_begin() const {
   return {};
 }
 
-/// Records and tells of an operation that was decided and did nothing.
-void Service::never_begun(const OperationRequest& request, const std::string& why) {
+/// Records and tells of an operation that was decided and did nothing. @param judged_again  it says nothing of the service: the incident
+/// has not acted
+void Service::never_begun(const OperationRequest& request, const std::string& why, bool judged_again) {
   log::error("an operation is not begun", {{"service", key().text()}, {"operation", request.operation}, {"why", why}});
   record::OperationRow row;
   row.request = request;
@@ -176,6 +180,7 @@ void Service::never_begun(const OperationRequest& request, const std::string& wh
   ended.from = request.from;
   ended.to = request.to;
   ended.detail = why;
+  ended.interrupted = judged_again;
   deliver(std::move(ended));
 }
 

@@ -1,6 +1,7 @@
 // What the engine notes in the audit log: each operation when it begins and when it has ended, whoever started it.
 #include "engine/engine.hpp"
 #include "engine/insight.hpp"
+#include "engine/fleet.hpp"
 #include "engine/service.hpp"
 
 namespace rollbackd::engine {
@@ -39,6 +40,7 @@ void Service::operation_ended(const record::OperationRow& row) {
   engine_.audit(std::move(entry));
   engine_.insight_->on_operation_ended(*this, row);
   if (engine_.hooks_.operation_ended) engine_.hooks_.operation_ended(row);
+  engine_.fleet().operation_ended(row);
 }
 
 }  // namespace rollbackd::engine

@@ -6,6 +6,7 @@
 #include "base/text.hpp"
 #include "decision/guards.hpp"
 #include "engine/engine.hpp"
+#include "engine/fleet.hpp"
 #include "engine/insight.hpp"
 #include "engine/service.hpp"
 #include "ledger/ledger.hpp"
@@ -36,6 +37,15 @@ Json guards_json(const std::vector<GuardAnswer>& answers) {
     row.set("evidence", answer.evidence);
     out.push(std::move(row));
   }
+  return out;
+}
+
+/// "refused by: window_open (freeze until ...)": what a person needs to know to go on.
+std::string refusal(const std::vector<GuardAnswer>& answers) {
+  std::string out;
+  for (const auto& answer : answers)
+    if (answer.asked && !answer.yes && !answer.passed_over)
+      out += (out.empty() ? "refused by: " : ", ") + answer.guard + " (" + answer.evidence + ")";
   return out;
 }
 
@@ -116,6 +126,12 @@ asio::awaitable<Result<CommandAnswer>> Service::rollback(RollbackCommand command
   input.target = facts;
   input.dependencies_failing = failing_dependencies();
   input.operation_running = input.operation_running || !operating_.empty();
+  engine_.fleet().stopped();  // Looks at the kill switch now, whatever was heard of it.
+  input.daemon_suspended = engine_.fleet().kill_switch_on();
+  input.suspended_why = engine_.fleet().kill_switch().why();
+  input.fleet = engine_.fleet().facts(*this);
+  input.accept_data_loss = command.accept_data_loss;
+  input.lock_held_by_caller = command.lock;
   const auto answers = decision::ask_guards(input, decision::Overrides{command.force, command.lenient});
   Json body = Json::object();
   body.set("service", key().name).set("environment", key().environment).set("from", request.from).set("to", request.to);
@@ -128,11 +144,11 @@ asio::awaitable<Result<CommandAnswer>> Service::rollback(RollbackCommand command
   if (plan) body.set("plan", plan->to_json());
   if (command.dry_run) {
     if (!plan) co_return answer_of(ExitCode::dry_run_problem, plan.error().text(), std::move(body));
-    if (!allowed) co_return answer_of(ExitCode::dry_run_problem, "refused by: " + join(decision::refusing(answers), ", "), std::move(body));
+    if (!allowed) co_return answer_of(ExitCode::dry_run_problem, refusal(answers), std::move(body));
     co_return answer_of(ExitCode::success, "would roll back " + request.from + " -> " + request.to, std::move(body));
   }
   if (!allowed) {
-    co_return answer_of(ExitCode::refused, "refused by: " + join(decision::refusing(answers), ", "), std::move(body));
+    co_return answer_of(ExitCode::refused, refusal(answers), std::move(body));
   }
   if (!plan) co_return plan.error();
   // Between asking the guards and here this coroutine waited: somebody else may have begun.
@@ -160,15 +176,24 @@ asio::awaitable<Result<CommandAnswer>> Service::deploy(DeployCommand command) {
                         std::move(body.set("nearest", nearest(*id, world->releases))));
   incident_->enter_release(*release, engine_.clock_.now());
   const LedgerEntry* entry = ledger::find(incident_->state(), *id);
-  if (entry && entry->standing == Standing::revoked)
-    co_return answer_of(ExitCode::refused, "release " + *id + " is revoked: " + entry->reason, std::move(body));
   if (entry && entry->standing == Standing::bad && !command.force)
     co_return answer_of(ExitCode::refused, "release " + *id + " is bad (" + entry->reason + "); --force deploys it all the same",
                         std::move(body));
-  if (!operating_.empty() || incident_->operation_running())
-    co_return answer_of(ExitCode::refused, "an operation is in progress: " + operating_, std::move(body));
-  if (!incident_->state_trusted())
-    co_return answer_of(ExitCode::refused, "the state file is not trusted: restart rollbackd once the disk is well", std::move(body));
+  engine_.fleet().stopped();
+  decision::GuardInput input = incident_->guard_input(engine_.clock_.now());
+  input.kind = OperationKind::deploy;
+  input.from = world->live;
+  input.to = *id;
+  input.target = TargetFacts{*id, true, true, ""};
+  input.operation_running = input.operation_running || !operating_.empty();
+  input.daemon_suspended = engine_.fleet().kill_switch_on();
+  input.suspended_why = engine_.fleet().kill_switch().why();
+  input.dependencies_failing = failing_dependencies();
+  input.fleet = engine_.fleet().facts(*this);
+  input.lock_held_by_caller = command.lock;
+  const auto answers = decision::ask_guards(input, decision::Overrides{command.force, command.lenient});
+  body.set("guards", guards_json(answers));
+  if (!decision::all_yes(answers)) co_return answer_of(ExitCode::refused, refusal(answers), std::move(body));
   OperationRequest request;
   request.operation = io::new_id();
   request.service = key();
@@ -180,7 +205,8 @@ asio::awaitable<Result<CommandAnswer>> Service::deploy(DeployCommand command) {
   request.to = *id;
   request.reason = cut(printable(command.reason.empty() ? "no reason given by the caller" : command.reason), kReasonBytesMax);
   request.principal = command.principal;
-  if (command.force && entry && entry->standing == Standing::bad) request.overrides.push_back("target_not_bad");
+  for (const auto& answer : answers)
+    if (answer.passed_over) request.overrides.push_back(answer.guard);
   operating_ = request.operation;
   spawn(engine_.executor_, self, operate(request));
   CommandAnswer answer = answer_of(ExitCode::success, "deploying " + *id, std::move(body));

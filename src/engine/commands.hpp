@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/json.hpp"
+#include "base/time.hpp"
 #include "model/operation.hpp"
 
 namespace rollbackd::engine {
@@ -42,11 +43,35 @@ struct RollbackCommand {
   std::string to;  ///< "", "ID" or "release:ID"; empty: the previous good one
   std::string reason, principal;
   bool emergency = false, dry_run = false, force = false, lenient = false;
+  bool accept_data_loss = false;
+  std::string lock{};  ///< id of the deployment lock that the caller holds
 };
 
 struct DeployCommand {
   ServiceSelector service;
   std::string release, reason, principal;
+  bool force = false;
+  bool lenient = false;
+  std::string lock{};
+};
+
+/// The group's services are rolled back in its order, each to its previous good release, or none is.
+struct GroupCommand {
+  std::string group, reason, principal;
+  bool emergency = false, dry_run = false, force = false, lenient = false, accept_data_loss = false;
+};
+
+struct LockCommand {
+  ServiceSelector service;
+  std::string reason, principal;
+  Duration length = 1h;  ///< at most 24 h
+  std::string id{};      ///< of the caller's own lock, which is then held for longer
+};
+
+/// The holder says the lock's id, or is who took it; anybody else forces it.
+struct UnlockCommand {
+  ServiceSelector service;
+  std::string id, reason, principal;
   bool force = false;
 };
 

@@ -8,6 +8,7 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "engine/insight.hpp"
+#include "engine/fleet.hpp"
 #include "engine/service.hpp"
 #include "ledger/ledger.hpp"
 
@@ -31,6 +32,7 @@ Engine::Engine(asio::any_io_executor executor, config::Settings settings, rules:
       due_timer_(executor),
       keep_timer_(executor) {
   last_turn_ = clock_.now();
+  fleet_ = std::make_unique<Fleet>(*this);
   insight_ = std::make_unique<Insight>(*this);
 }
 
@@ -86,7 +88,9 @@ asio::awaitable<Result<>> Engine::add_service(config::ServiceSettings settings) 
 asio::awaitable<void> Engine::run() {
   const auto outbox = spawn(executor_, nullptr, outbox_->run());
   const auto looking = spawn(executor_, nullptr, insight_->run());
+  const auto watching = spawn(executor_, nullptr, fleet_->run());
   co_await heartbeat();
+  watching.cancel();
   looking.cancel();
   outbox.cancel();
 }
@@ -301,6 +305,7 @@ asio::awaitable<void> Engine::second_opinion(std::shared_ptr<Service> asker, act
   settled.dependencies = std::move(gathered->dependencies);
   settled.observer = observer(clock_.now());
   settled.target = std::move(gathered->target);
+  settled.fleet = fleet_->ask(*asker);
   asker->deliver(std::move(settled));
 }
 
@@ -366,6 +371,7 @@ asio::awaitable<Result<>> Engine::reload(config::Settings settings, rules::Group
   };
   if (settings.state_directory != settings_.state_directory) co_return refuse("state_directory changed");
   if (settings.listen != settings_.listen || settings.socket != settings_.socket) co_return refuse("the addresses changed");
+  if (settings.kill_switch != settings_.kill_switch) co_return refuse("the kill switch's file changed");
   for (const auto& next : settings.services) {
     const auto at = services_.find(next.key);
     if (at == services_.end()) continue;

@@ -30,6 +30,7 @@
 namespace rollbackd::engine {
 
 class Insight;
+class Fleet;
 class Service;
 
 struct EngineOptions {
@@ -131,6 +132,9 @@ class Engine {
   /// Pre-flight, evidence and drills: what people are told beyond the moment.
   Insight& insight() { return *insight_; }
   const Insight& insight() const { return *insight_; }
+  /// What looks beyond one service: kill switch, windows, breaker, groups, locks, approvals.
+  Fleet& fleet() { return *fleet_; }
+  const Fleet& fleet() const { return *fleet_; }
   double reactor_lag_seconds() const { return reactor_lag_seconds_; }
   bool started() const { return started_; }
   std::uint64_t reloads_failed = 0, reloads_ok = 0;
@@ -138,6 +142,7 @@ class Engine {
 
  private:
   friend class Insight;
+  friend class Fleet;
   friend class Service;
   void on_batch(Batch batch);                // from every check
   void deliver(const Judgement& judgement);  // to the incidents concerned
@@ -176,6 +181,7 @@ class Engine {
   std::unique_ptr<notify::Outbox> outbox_;
   rules::Judge judge_;
   std::unique_ptr<Insight> insight_;
+  std::unique_ptr<Fleet> fleet_;
   rules::Groups groups_;
   std::map<ServiceKey, std::map<Instant, std::string>> epoch_releases_;
   std::map<ServiceKey, std::shared_ptr<Service>> services_;

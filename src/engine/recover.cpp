@@ -6,6 +6,7 @@
 
 #include "base/log.hpp"
 #include "engine/engine.hpp"
+#include "engine/fleet.hpp"
 #include "engine/service.hpp"
 #include "ledger/ledger.hpp"
 #include "rollback/plan.hpp"
@@ -72,6 +73,7 @@ asio::awaitable<Result<>> Service::start() {
   state.service = key();
   incident_ = std::make_unique<decision::Incident>(settings_, std::move(state), [] { return io::new_id(); });
   set_pushed_stale_after();
+  engine_.fleet().introduce(*this);
 
   auto world = co_await driver_->inspect();
   if (!world) {

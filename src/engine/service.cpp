@@ -6,6 +6,7 @@
 #include "base/log.hpp"
 #include "config/judges_health.hpp"
 #include "engine/engine.hpp"
+#include "engine/fleet.hpp"
 #include "engine/insight.hpp"
 #include "engine/spawn.hpp"
 #include "ledger/ledger.hpp"
@@ -220,6 +221,7 @@ void Service::on_batch_health(const Batch& batch) {
 void Service::on_alert(const AlertChange& change) {
   if (change.phase == AlertPhase::firing && change.action >= AlertAction::rollback && !timing_.reaction)
     timing_.seen = engine_.last_commit_;
+  if (change.phase == AlertPhase::firing && incident_) engine_.fleet().note_maintenance(*this, change.since);
   engine_.insight().on_alert(change);
   deliver(event::Alert{change});
 }
@@ -245,6 +247,7 @@ Service::Ready Service::readiness() const {
   if (settings_.automation == config::Automation::off) return {false, "automation_off", "automation is off"};
   if (settings_.automation == config::Automation::observe) return {false, "observe", "automation is observe: it would only tell"};
   if (incident_->state().suspension) return {false, "suspended", "suspended: " + incident_->state().suspension->reason};
+  if (auto [word, why] = engine_.fleet().why_not_now(*this); !word.empty()) return {false, word, why};
   const auto choice = ledger::choose_target(incident_->state(), {});
   if (!choice.target) return {false, "no_target", "no good release to go back to"};
   if (!armed_ || armed_->release != choice.target->id) return {false, "not_armed", "release " + choice.target->id + " is not armed yet"};
@@ -349,6 +352,7 @@ void Service::reconfigure(config::ServiceSettings settings) {
   stop_checks();
   settings_ = settings;
   incident_->set_settings(std::move(settings));
+  engine_.fleet().introduce(*this);
   set_pushed_stale_after();
   start_checks();
   health_.begin_epoch(engine_.clock_.now());

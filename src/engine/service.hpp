@@ -109,6 +109,7 @@ class Service : public std::enable_shared_from_this<Service> {
 
  private:
   friend class Engine;
+  friend class Fleet;
   friend class Insight;
   void set_pushed_stale_after();
   // service.cpp
@@ -131,7 +132,7 @@ class Service : public std::enable_shared_from_this<Service> {
   boost::asio::awaitable<void> perform_queue();
   boost::asio::awaitable<void> perform(Action action, std::shared_ptr<const ServiceState> state);
   std::string why_not_begin() const;
-  void never_begun(const OperationRequest& request, const std::string& why);
+  void never_begun(const OperationRequest& request, const std::string& why, bool judged_again = false);
   boost::asio::awaitable<void> persist(std::shared_ptr<const ServiceState> state);
   boost::asio::awaitable<void> arm(std::string release);
   // audit.cpp: note it, and tell the hook

@@ -1,5 +1,6 @@
 // How things stand, as JSON for the API and as plain numbers for the metrics room. Reads only.
 #include "engine/engine.hpp"
+#include "engine/fleet.hpp"
 #include "engine/from_history.hpp"
 #include "engine/insight.hpp"
 #include "engine/service.hpp"
@@ -89,10 +90,14 @@ Json row(const Service& service, Instant now) {
 Json Engine::status() const {
   const Instant now = clock_.now();
   Json services = Json::array();
-  for (const auto& [key, service] : services_) services.push(row(*service, now));
+  for (const auto& [key, service] : services_) {
+    Json r = row(*service, now);
+    fleet_->describe(*service, r);
+    services.push(std::move(r));
+  }
   Json out;
   out.set("version", ROLLBACKD_VERSION).set("started", started_).set("history", history_->trouble()).set("outbox", outbox_->trouble());
-  out.set("last_reload_error", last_reload_error);
+  out.set("last_reload_error", last_reload_error).set("kill_switch", fleet_->kill_switch_json());
   out.set("services", std::move(services));
   return out;
 }
@@ -102,6 +107,7 @@ Result<Json> Engine::service(const ServiceSelector& selector) const {
   if (!found) return found.error();
   const Service& service = **found;
   Json out = row(service, clock_.now());
+  fleet_->describe(service, out);
   Json checks = Json::array();
   for (const auto& check : service.checks()) {
     const Source source = check->source();

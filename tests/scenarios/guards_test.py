@@ -1,0 +1,251 @@
+"""What keeps rollbackd from acting: a person's yes that is missing, freezes, the kill switch, deployment locks, the fleet breaker; and groups."""
+import json
+import os
+import time
+import unittest
+
+from harness import Scenario, held_by, pull, refusing, rollback_of, settled, trigger, wait_for
+
+
+def bake(fleet, service, release="v2", behaviour="health-500", **more):
+    """`release` bakes on the started service and misbehaves when its trigger is pulled."""
+    settled(fleet, service, "v1")
+    service.release(release, behaviour, when=trigger(service), **more)
+    fleet.deploy(service, release)
+    settled(fleet, service, release)
+    wait_for("a rollback is ready", 10, lambda: fleet.status(service)["protected"])
+
+
+def phase(fleet, service, wanted, seconds=20):
+    wait_for("%s is %s" % (service.name, wanted), seconds, lambda: fleet.status(service)["phase"] == wanted)
+
+
+def begins(seconds_ago):
+    """A calendar expression of the moment `seconds_ago`."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time.time() - seconds_ago))
+
+
+class Approve(Scenario):
+    def test_nothing_is_done_before_a_person_says_yes_and_the_question_survives_a_restart(self):
+        fleet, service = self.shop(automation="approve")
+        fleet.start()
+        bake(fleet, service)
+        self.assertEqual(fleet.ctl("approve", "shop", "--reason", "too early")[0], 1)
+
+        pull(service)
+        phase(fleet, service, "awaiting approval")
+        row = fleet.status(service)
+        self.assertEqual((row["approval"]["from"], row["approval"]["to"]), ("v2", "v1"))
+        self.assertIn("rollbackctl approve shop --env demo --reason", row["decision"]["next_step"])
+        self.assertEqual(fleet.operations(service, kind="rollback"), [])
+
+        fleet.stop_daemon()
+        fleet.start()
+        phase(fleet, service, "awaiting approval")
+        self.assertEqual(service.live(), "v2")
+
+        code, output = fleet.ctl("approve", "shop", "--reason", "the graphs agree")
+        self.assertEqual(code, 0, output)
+        row = rollback_of(fleet, service, "v2")
+        self.assertEqual((row["status"], row["to"]), ("succeeded", "v1"))
+        self.assertIn("approved by uid:", row["reason"])
+
+    def test_a_no_holds_and_so_does_nobody(self):
+        fleet = self.fleet()
+        _, asked = self.shop(fleet, automation="approve")
+        alone = fleet.service("alone", automation="approve", policy={"approve_timeout": "1s"})
+        alone.release("v1")
+        alone.link("v1")
+        fleet.start()
+        for service in (asked, alone):
+            bake(fleet, service)
+
+        pull(asked)
+        phase(fleet, asked, "awaiting approval")
+        self.assertEqual(fleet.ctl("reject", "shop", "--reason", "we see why")[0], 0)
+        phase(fleet, asked, "held")
+        self.assertIn("rejected by uid:", fleet.status(asked)["decision"]["reason"])
+        pull(alone)
+        phase(fleet, alone, "held")
+
+        self.assertIn("nobody answered within 1s", fleet.status(alone)["decision"]["reason"])
+        self.assertEqual(fleet.operations(kind="rollback"), [])
+
+
+class Windows(Scenario):
+    def test_a_freeze_holds_until_it_ends_and_a_person_passes_it_with_lenient(self):
+        fleet, service = self.shop()
+        fleet.start()
+        bake(fleet, service)
+        service.settings["policy"] = {"windows": [{"name": "night", "begins": begins(52), "length": "1m"}]}
+        fleet.write_configuration()
+        self.assertEqual(fleet.ctl("reload")[0], 0)
+
+        pull(service)
+        decision = held_by(fleet, service, "window_open")
+        self.assertEqual(refusing(decision), ["window_open"])
+        self.assertIn("--lenient", decision["next_step"])
+        self.assertEqual(fleet.ctl("rollback", "shop", "--dry-run", "--reason", "now")[0], 47)
+        self.assertEqual(fleet.ctl("rollback", "shop", "--dry-run", "--lenient", "--reason", "now")[0], 0)
+
+        self.assertEqual(rollback_of(fleet, service, "v2")["status"], "succeeded")
+
+    def test_what_began_in_maintenance_is_no_evidence_and_a_wrong_expression_stops_a_reload(self):
+        fleet, service = self.shop(policy={"windows": [{"kind": "maintenance", "begins": "*:*:0", "length": "10m"}]})
+        fleet.start()
+        settled(fleet, service, "v1")
+        service.release("v2", "health-500", when=trigger(service))
+        code, output = fleet.ctl("deploy", "shop", "v2", "--reason", "in the window")
+        self.assertEqual(code, 41, output)
+        self.assertIn("maintenance", output)
+        self.assertEqual(fleet.ctl("deploy", "shop", "v2", "--lenient", "--reason", "that is what it is for")[0], 0)
+        settled(fleet, service, "v2")
+        pull(service)
+        wait_for("the alert fires", 20, lambda: fleet.status(service)["firing"])
+        self.assertEqual(fleet.operations(service, kind="rollback"), [])
+        self.assertEqual(fleet.status(service)["phase"], "watching")
+
+        service.settings["policy"]["windows"][0]["begins"] = "Fry 17:00"
+        fleet.write_configuration()
+        code, output = fleet.ctl("reload")
+        self.assertEqual(code, 1)
+        service.settings["policy"]["windows"][0].update(begins="Fri 17:00", time_zone="Europe/Nowhere")
+        fleet.write_configuration()
+        self.assertEqual(fleet.ctl("reload")[0], 1)
+
+
+class KillSwitch(Scenario):
+    def test_stops_everything_survives_a_restart_and_lets_go(self):
+        fleet, service = self.shop()
+        fleet.start()
+        bake(fleet, service)
+        code, output = fleet.ctl("kill", "--reason", "something is odd")
+        self.assertEqual(code, 0, output)
+        path = os.path.join(fleet.state, "kill-switch")
+        self.assertTrue(os.path.exists(path))
+        self.assertIn("something is odd", fleet.get("/-/ready", raw=True)[1])
+
+        pull(service)
+        self.assertIn("not_suspended", refusing(held_by(fleet, service, "not_suspended")))
+        for command in (("rollback", "shop", "--force", "--lenient"), ("deploy", "shop", "v1", "--force", "--lenient")):
+            code, output = fleet.ctl(*command, "--reason", "now")
+            self.assertEqual(code, 41, output)
+            self.assertIn("something is odd", output)
+        fleet.stop_daemon()
+        fleet.start()
+        self.assertTrue(fleet.get("/api/v1/status")[1]["kill_switch"]["on"])
+        self.assertFalse(fleet.status(service)["protected"])
+        self.assertEqual(fleet.operations(service, kind="rollback"), [])
+
+        self.assertEqual(fleet.request("DELETE", "/api/v1/kill", {"reason": "it was the network"})[0], 200)
+        self.assertFalse(os.path.exists(path))
+        self.assertEqual(rollback_of(fleet, service, "v2")["status"], "succeeded")
+
+    def test_the_file_alone_is_enough(self):
+        fleet, service = self.shop()
+        fleet.start()
+        settled(fleet, service, "v1")
+        path = os.path.join(fleet.state, "kill-switch")
+        def is_on():
+            return fleet.get("/api/v1/status")[1]["kill_switch"]["on"]
+        took = []
+        for _ in range(5):
+            began = time.monotonic()
+            with open(path, "w", encoding="utf-8"):
+                pass
+            wait_for("the kill switch is on", 5, is_on)
+            took.append(time.monotonic() - began)
+            os.remove(path)
+            wait_for("the kill switch is off", 5, lambda: not is_on())
+        self.assertLess(sorted(took)[len(took) // 2], 1.0, took)
+        os.symlink("/nowhere", path)  # What cannot be read is there all the same.
+        wait_for("the kill switch is on", 5, is_on)
+
+
+class Locks(Scenario):
+    def test_others_do_not_deploy_and_nothing_acts_until_it_is_given_back(self):
+        fleet, service = self.shop()
+        fleet.start()
+        bake(fleet, service)
+        service.release("v3")
+        code, output = fleet.ctl("lock", "shop", "--reason", "migrating", "--for", "10m", "--format", "json")
+        self.assertEqual(code, 0, output)
+        lock = json.loads(output)["lock"]
+
+        self.assertEqual(fleet.ctl("lock", "shop", "--reason", "me too")[0], 41)
+        code, output = fleet.ctl("deploy", "shop", "v3", "--reason", "not mine")
+        self.assertEqual(code, 41, output)
+        self.assertIn("migrating", output)
+        self.assertEqual(fleet.post("/api/v1/unlock", service="shop", lock="another")[0], 409)
+        pull(service)
+        self.assertEqual(refusing(held_by(fleet, service, "deploy_lock_free")), ["deploy_lock_free"])
+        fleet.stop_daemon()
+        fleet.start()
+        self.assertIn("migrating", fleet.status(service)["lock"]["reason"])
+
+        self.assertEqual(fleet.ctl("unlock", "shop", "--id", lock)[0], 0)
+
+        self.assertEqual(rollback_of(fleet, service, "v2")["status"], "succeeded")
+
+
+class Together(Scenario):
+    def six(self, **top):
+        fleet = self.fleet(**top)
+        services = [fleet.service("s%d" % n) for n in range(6)]
+        for service in services:
+            service.release("v1")
+            service.link("v1")
+        fleet.start()
+        return fleet, services
+
+    def test_the_breaker_lets_a_share_of_the_fleet_go_back_and_holds_the_rest(self):
+        fleet, services = self.six(breaker={"share_percent": 30})
+        first, second = services[:2]
+        for service in (first, second):
+            bake(fleet, service)
+        pull(first)
+        self.assertEqual(rollback_of(fleet, first, "v2")["status"], "succeeded")
+
+        pull(second)
+
+        self.assertEqual(refusing(held_by(fleet, second, "fleet_breaker")), ["fleet_breaker"])
+        wait_for("people are told", 10, lambda: "the fleet breaker has tripped" in fleet.tail(500))
+        self.assertEqual(fleet.operations(second, kind="rollback"), [])
+        self.assertEqual(fleet.ctl("rollback", second.name, "--reason", "a person may", "--wait")[0], 0)
+
+    def test_one_at_a_time_is_one_at_a_time_and_the_next_has_its_turn(self):
+        fleet, services = self.six(breaker={"max_concurrent": 1, "share_percent": 100})
+        both = services[:2]
+        for service in both:
+            bake(fleet, service)
+        for service in both:
+            pull(service)
+        rows = [rollback_of(fleet, service, "v2", 60) for service in both]
+        self.assertEqual([row["status"] for row in rows], ["succeeded", "succeeded"])
+        rows.sort(key=lambda row: row["begun"])
+        self.assertLessEqual(rows[0]["ended"], rows[1]["begun"])
+
+    def test_a_group_goes_back_in_its_order_or_not_at_all(self):
+        fleet, services = self.six(groups=[{"name": "shop", "services": ["s2/demo", "s0/demo", "s1/demo"]}])
+        members = services[:3]
+        for service in members[:2]:
+            bake(fleet, service)
+        settled(fleet, members[2], "v1")
+
+        code, output = fleet.ctl("rollback", "--group", "shop", "--reason", "the release was wrong", "--wait")
+        self.assertEqual(code, 41, output)
+        self.assertEqual(fleet.operations(kind="rollback"), [], "one may not, so nobody is rolled back")
+
+        bake(fleet, members[2])
+        code, output = fleet.ctl("rollback", "--group", "shop", "--reason", "the release was wrong", "--wait")
+        self.assertEqual(code, 0, output)
+        rows = sorted(fleet.operations(kind="rollback"), key=lambda row: row["begun"])
+        self.assertEqual([row["service"] for row in rows], ["s2", "s0", "s1"])
+        for before, after in zip(rows, rows[1:]):
+            self.assertLessEqual(before["ended"], after["begun"])
+        self.assertTrue(all("group shop (" in row["reason"] and row["status"] == "succeeded" for row in rows))
+        self.assertEqual([service.live() for service in members], ["v1", "v1", "v1"])
+
+
+if __name__ == "__main__":
+    unittest.main()

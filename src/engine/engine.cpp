@@ -1,5 +1,3 @@
-#include "engine/engine.hpp"
-
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -7,9 +5,11 @@
 
 #include "base/log.hpp"
 #include "base/text.hpp"
-#include "engine/insight.hpp"
+#include "engine/engine.hpp"
 #include "engine/fleet.hpp"
+#include "engine/insight.hpp"
 #include "engine/service.hpp"
+#include "engine/warm.hpp"
 #include "ledger/ledger.hpp"
 
 namespace rollbackd::engine {
@@ -32,6 +32,7 @@ Engine::Engine(asio::any_io_executor executor, config::Settings settings, rules:
       due_timer_(executor),
       keep_timer_(executor) {
   last_turn_ = clock_.now();
+  warmer_ = std::make_unique<Warmer>(*this);
   fleet_ = std::make_unique<Fleet>(*this);
   insight_ = std::make_unique<Insight>(*this);
 }
@@ -87,16 +88,19 @@ asio::awaitable<Result<>> Engine::add_service(config::ServiceSettings settings) 
 
 asio::awaitable<void> Engine::run() {
   const auto outbox = spawn(executor_, nullptr, outbox_->run());
+  const auto warming = spawn(executor_, nullptr, warmer_->run());
   const auto looking = spawn(executor_, nullptr, insight_->run());
   const auto watching = spawn(executor_, nullptr, fleet_->run());
   co_await heartbeat();
   watching.cancel();
   looking.cancel();
+  warming.cancel();
   outbox.cancel();
 }
 
 asio::awaitable<void> Engine::stop() {
   stopping_ = true;
+  warmer_->stop();
   due_timer_.cancel();
   keep_task_.cancel();
   for (const auto& [key, service] : services_) service->stop();

@@ -32,6 +32,7 @@ namespace rollbackd::engine {
 class Insight;
 class Fleet;
 class Service;
+class Warmer;
 
 struct EngineOptions {
   std::string program;   ///< path of the rollbackd binary, for keepers
@@ -105,8 +106,8 @@ class Engine {
     std::string ready_reason, ready_word;  ///< for people; for a label: empty when ready, else one of a few fixed words
     Duration deadline_standard{}, deadline_emergency{};
     bool incident_open = false, held = false, suspended = false;
-    std::vector<std::pair<std::string, double>> ready_checks;  ///< that do not say yes: 0 no, 0.5 a warning
-    std::optional<double> drilled;                             ///< Unix time of the last drill that went through
+    std::vector<std::pair<std::string, double>> ready_checks;   ///< that do not say yes: 0 no, 0.5 a warning
+    std::optional<double> drilled;                              ///< Unix time of the last drill that went through
     std::vector<std::pair<std::string, std::string>> releases;  ///< id, standing
     std::string live;
     struct Check {
@@ -135,6 +136,8 @@ class Engine {
   /// What looks beyond one service: kill switch, windows, breaker, groups, locks, approvals.
   Fleet& fleet() { return *fleet_; }
   const Fleet& fleet() const { return *fleet_; }
+  /// What is kept in memory for services with `warm`.
+  const Warmer& warmer() const { return *warmer_; }
   double reactor_lag_seconds() const { return reactor_lag_seconds_; }
   bool started() const { return started_; }
   std::uint64_t reloads_failed = 0, reloads_ok = 0;
@@ -144,6 +147,7 @@ class Engine {
   friend class Insight;
   friend class Fleet;
   friend class Service;
+  friend class Warmer;
   void on_batch(Batch batch);                // from every check
   void deliver(const Judgement& judgement);  // to the incidents concerned
   void note_epoch(const ServiceKey& service, Instant at, const std::string& release);
@@ -185,6 +189,7 @@ class Engine {
   rules::Groups groups_;
   std::map<ServiceKey, std::map<Instant, std::string>> epoch_releases_;
   std::map<ServiceKey, std::shared_ptr<Service>> services_;
+  std::unique_ptr<Warmer> warmer_;
   std::map<std::string, std::vector<ServiceKey>> dependents_;  ///< by "name/environment" of what they depend on
   boost::asio::steady_timer due_timer_, keep_timer_;
   Task keep_task_;

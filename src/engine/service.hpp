@@ -109,6 +109,7 @@ class Service : public std::enable_shared_from_this<Service> {
 
  private:
   friend class Engine;
+  friend class Warmer;
   friend class Fleet;
   friend class Insight;
   void set_pushed_stale_after();

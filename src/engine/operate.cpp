@@ -4,6 +4,7 @@
 #include "base/log.hpp"
 #include "config/judges_health.hpp"
 #include "engine/engine.hpp"
+#include "engine/in_time.hpp"
 #include "engine/insight.hpp"
 #include "engine/service.hpp"
 #include "io/failpoint.hpp"
@@ -26,11 +27,13 @@ void failpoint([[maybe_unused]] const char* phase, [[maybe_unused]] const char* 
 }  // namespace
 
 asio::awaitable<Result<Plan>> Service::plan_of(OperationRequest request, World& world) {
-  auto seen = co_await driver_->inspect();
+  auto seen = co_await in_time(engine_.executor_, shared_from_this(), driver_->inspect(), settings_.policy.deadline_step,
+                               std::string("the driver"));
   if (!seen) co_return seen.error();
   world = std::move(*seen);
   if (manager_) {
-    auto process = co_await manager_->inspect();
+    auto process = co_await in_time(engine_.executor_, shared_from_this(), manager_->inspect(), settings_.policy.deadline_step,
+                                    std::string("the service manager"));
     if (process) world.process = *process;
   }
   auto steps = driver_->plan(world, request.to);
@@ -96,12 +99,16 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
     if (auto* write = std::get_if<rollback::WriteRecord>(&ask)) {
       failpoint(to_string(write->record.phase), "before");
       auto work = [this, record = write->record, clock = engine_.clock_.read()] { return state_file_->write_record(record, clock); };
-      const Result<> written = co_await engine_.writer_.run(std::move(work));
+      // A disk that hangs is told from one that refuses: what was written may yet arrive.
+      const Duration left = std::max<Duration>(operation.deadline() - engine_.clock_.now(), 1ms);
+      auto writing = engine_.writer_.run(std::move(work));
+      const Result<> written = co_await in_time(engine_.executor_, self, std::move(writing), left, std::string("the state file's disk"));
       failpoint(to_string(write->record.phase), "after");
       // Not before: the history would show as running what recovery knows nothing of.
       if (written && write->record.phase == OperationPhase::intent) engine_.history_->add(row);
       if (!written) log::error("an operation's record cannot be written", {{"service", key().text()}, {"error", written.error().text()}});
-      answer = rollback::RecordOnDisk{written.has_value(), written ? "" : written.error().text()};
+      if (written || written.error().code != Errc::timed_out)
+        answer = rollback::RecordOnDisk{written.has_value(), written ? "" : written.error().text()};
     } else if (auto* run = std::get_if<rollback::RunStep>(&ask)) {
       const Instant begun = engine_.clock_.now();
       Outcome outcome;
@@ -124,7 +131,8 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
       }
       if (run->step.action == "restart" && outcome.ok()) {
         // The manager tells of the new process too, perhaps a moment later; verification must not look at the old one.
-        auto process = co_await manager_->inspect();
+        auto process = co_await in_time(engine_.executor_, shared_from_this(), manager_->inspect(), settings_.policy.deadline_step,
+                                        std::string("the service manager"));
         if (process) process_ = *process;
       }
       if (!outcome.ok())
@@ -205,7 +213,8 @@ asio::awaitable<rollback::VerificationVerdict> Service::verify(std::string relea
   // The world itself, after the tests: what they saw must still be there.
   using Kind = rollback::TestResult::Kind;
   std::vector<rollback::TestResult> world_tests;
-  auto world = co_await driver_->inspect();
+  auto world = co_await in_time(engine_.executor_, shared_from_this(), driver_->inspect(), settings_.policy.deadline_step,
+                                std::string("the driver"));
   rollback::TestResult on_disk{"release_on_disk", Kind::unknown, world ? "" : world.error().text(), {}};
   if (world) {
     on_disk.kind = world->live == release ? Kind::passed : Kind::failed;
@@ -213,7 +222,8 @@ asio::awaitable<rollback::VerificationVerdict> Service::verify(std::string relea
   }
   world_tests.push_back(on_disk);
   if (manager_) {
-    auto process = co_await manager_->inspect();
+    auto process = co_await in_time(engine_.executor_, shared_from_this(), manager_->inspect(), settings_.policy.deadline_step,
+                                    std::string("the service manager"));
     rollback::TestResult younger{"process_younger", Kind::unknown, process ? "" : process.error().text(), {}};
     if (process && !process->running) {
       younger.kind = Kind::failed;

@@ -174,7 +174,7 @@ Result<> Database::quick_check(Duration time_max) {
   Clock::time_point deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(time_max);
   sqlite3_progress_handler(impl_->handle, kProgressEveryOps, past_deadline, &deadline);
   std::string found;
-  const Result<> asked = query("PRAGMA quick_check(1)", {}, [&](const SqlRow& row) { found = row.text(0); });
+  const Result<> asked = query("PRAGMA integrity_check(1)", {}, [&](const SqlRow& row) { found = row.text(0); });
   sqlite3_progress_handler(impl_->handle, 0, nullptr, nullptr);
   if (asked.has_error()) {
     if (asked.error().code == Errc::cancelled) return {};

@@ -63,7 +63,8 @@ class Database {
   Result<std::int64_t> number(std::string_view sql, const std::vector<SqlValue>& values = {});
   /// Runs `work` in one transaction: committed when it succeeds, else rolled back.
   Result<> transaction(const std::function<Result<>()>& work);
-  /// PRAGMA quick_check, for at most `time_max`: a longer one counts as passed. @return `corrupt` with what it found
+  /// Whether the file is whole, indexes held against their tables too (one that does not match lets a row in twice); for at most
+  /// `time_max`: a longer look counts as passed. @return `corrupt` with what it found
   Result<> quick_check(Duration time_max);
   /// Rows changed by the last `run`.
   std::int64_t changed() const;

@@ -331,6 +331,27 @@ TEST_F(HistoryTest, ADamagedFileIsSetAsideAndMadeAnew) {
   EXPECT_EQ(bytes_of(path.string() + ".corrupt-1"), damaged);
 }
 
+TEST_F(HistoryTest, AnIndexThatDoesNotMatchItsTableIsDamageToo) {
+  {
+    History history(path);
+    for (int i = 0; i < 3; ++i) history.add(operation("op-" + std::to_string(i), OperationStatus::succeeded, i));
+    ASSERT_TRUE(history.flush(kPatience));
+  }
+  {
+    auto database = io::Database::open(path, {});
+    ASSERT_TRUE(database);
+    ASSERT_TRUE(
+        database->script("PRAGMA writable_schema = ON;"
+                         "UPDATE sqlite_schema SET sql = replace(sql, 'begun_ns', 'ended_ns') WHERE name = 'operations_by_time'"));
+  }
+
+  History history(path);
+  history.add(operation("op-new", OperationStatus::succeeded));
+
+  EXPECT_THAT(texts(operations(history), "operation"), ElementsAre("op-new"));
+  EXPECT_TRUE(fs::exists(path.string() + ".corrupt-1"));
+}
+
 TEST_F(HistoryTest, AFileThatIsNoDatabaseGetsTheNextFreeNumber) {
   std::ofstream(path) << std::string(5000, 'x');
   std::ofstream(path.string() + ".corrupt-1") << "an earlier one";

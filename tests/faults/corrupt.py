@@ -87,8 +87,10 @@ class History(Sweep):
                 os.remove(os.path.join(world.state, name))
         if now > aside:
             return "set aside"
-        expect(self.sane(path), "not noticed", "%s, and the history is still damaged: %s" % (what, path)) if not sane else None
-        return "harmless" if sane else "mended"
+        if sane:
+            return "harmless"
+        expect(self.sane(path), "not noticed", "%s, and the history is still damaged: %s" % (what, path))
+        return "mended"
 
     @staticmethod
     def sane(path):

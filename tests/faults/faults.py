@@ -12,11 +12,12 @@ import clocks  # noqa: E402
 import corrupt  # noqa: E402
 import disks  # noqa: E402
 import kills  # noqa: E402
+import races  # noqa: E402
 from sweep import Bench, Tally, as_line, perform, table  # noqa: E402
 from world import tiny  # noqa: E402
 
 SWEEPS = [kills.Kill, kills.Recovery, kills.Term, kills.Keeper, disks.Errors, disks.Power, disks.Full, disks.ReadOnly,
-          corrupt.History, corrupt.StateFile, clocks.Clock, clocks.Stop]
+          corrupt.History, corrupt.StateFile, clocks.Clock, clocks.Stop, races.Races]
 
 
 def arguments():

@@ -7,19 +7,19 @@ import inject
 from sweep import Fresh, Sweep
 from world import Violation, brief, carried_out, expect
 
-TRIGGERS = ("automatic", "manual")
+TRIGGERS = ("automatic", "manual", "crash", "emergency")
 AT_REST = 0.15  # Seconds without a death after the row of the history has ended: what follows it (telling, arming anew) is swept too.
 
 
 def pull(world, bad, trigger):
     """Begins the rollback of `bad` without waiting for it."""
-    if trigger == "automatic":
-        world.service_.misbehave(bad)
+    if trigger in ("automatic", "crash"):
+        world.service_.misbehave(bad, "crash" if trigger == "crash" else "500")
         return
 
     def ask():
         try:
-            world.post("/api/v1/rollback", service="tiny", reason="a sweep")
+            world.post("/api/v1/rollback", service="tiny", reason="a sweep", **({"emergency": True} if trigger == "emergency" else {}))
         except (OSError, ValueError):
             pass  # It may die before it has answered.
         except Exception:  # pylint: disable=broad-except  (http.client's own)
@@ -55,7 +55,7 @@ def keeper_of(world):
 
 def after_a_manual(world, bad, trigger):
     """A rollback asked for by a person whose daemon died before it began is not begun by itself: the person asks again."""
-    if trigger == "manual" and world.service_.live() == bad:
+    if trigger in ("manual", "emergency") and world.service_.live() == bad:
         world.settled(bad)
         status, answer = world.post("/api/v1/rollback", service="tiny", reason="a sweep, again")
         expect(status in (200, 202, 409), "refused", answer)
@@ -85,10 +85,11 @@ class Kill(Sweep):
     share = 4.0
     signal = "KILL"
     of = "daemon"
+    triggers = TRIGGERS
 
     def points(self):
         self.last = {}
-        for trigger in TRIGGERS:
+        for trigger in self.triggers:
             for (thread, call), count in sorted(calibrate(self, trigger, self.of).items()):
                 self.last[trigger, thread, call] = count
                 for number in range(1, count + 1):
@@ -122,7 +123,7 @@ class Kill(Sweep):
             became += " before the switch" if world.judge_link("v1", bad) == bad else " after the switch"
             world.start()
             after_a_manual(world, bad, trigger)
-        world.judge(bad)
+        world.judge(bad, crashes=trigger == "crash")
         return became
 
 
@@ -246,5 +247,5 @@ class Recovery(Kill):
         if world.daemon.poll() is not None:
             world.start()
         after_a_manual(world, bad, trigger)
-        world.judge(bad)
+        world.judge(bad, crashes=trigger == "crash")
         return became

@@ -14,6 +14,7 @@
 #include "engine/engine.hpp"
 #include "engine/insight.hpp"
 #include "engine/service.hpp"
+#include "engine/warm.hpp"
 #include "ledger/ledger.hpp"
 
 namespace rollbackd::engine {
@@ -143,6 +144,10 @@ std::vector<ReadyCheck> Insight::checks(const Service& service) const {
   input.has_manager = service.manager_ != nullptr;
   if (const auto at = world_.find(service.key().text()); at != world_.end()) input.world = at->second;
   input.history_trouble = engine_.history_ ? engine_.history_->trouble() : "";
+  if (const auto warm = engine_.warmer().facts(service.key().text())) {
+    input.warm = warm->text();
+    input.warm_well = warm->trouble.empty() && warm->warmth.warm();
+  }
   input.outbox_trouble = engine_.outbox_ ? engine_.outbox_->trouble() : "";
   for (const auto& channel : engine_.settings_.notify)
     input.channels += channel.severity_min <= static_cast<int>(Notification::Severity::page) ? 1 : 0;

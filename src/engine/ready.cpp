@@ -184,13 +184,19 @@ Says looked(const ReadyInput& in) {
   return yes(format_rfc3339(*in.world.looked));
 }
 
+Says warm(const ReadyInput& in) {
+  if (!in.settings->warm.enabled) return yes("not asked for");
+  if (in.warm.empty()) return not_looked();
+  return in.warm_well ? yes(in.warm) : warning(in.warm);
+}
+
 struct Row {
   const char* name;
   Says (*ask)(const ReadyInput&);
 };
 
 // clang-format off
-constexpr std::array<Row, 26> kRows{{
+constexpr std::array<Row, 27> kRows{{
     {"watched",        watched},
     {"state_file",     state_file},
     {"automation",     automation},
@@ -216,6 +222,7 @@ constexpr std::array<Row, 26> kRows{{
     {"disk",           disk},
     {"clock",          clock},
     {"drill",          drill},
+    {"warm",           warm},
     {"looked",         looked},
 }};
 // clang-format on

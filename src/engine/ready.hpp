@@ -70,6 +70,8 @@ struct ReadyInput {
   std::vector<std::string> blind_rules;
   /// What the guards would say of an automatic rollback to `target` now.
   std::vector<GuardAnswer> guards;
+  std::string warm;        ///< what the warm target is like (engine/warm.hpp); empty: not looked at
+  bool warm_well = false;  ///< all of it that is wanted is in memory
   std::string history_trouble, outbox_trouble;
   std::size_t channels = 0;     ///< that a page goes to
   bool incident_spent = false;  ///< its incident has had its one rollback

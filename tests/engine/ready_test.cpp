@@ -123,6 +123,13 @@ TEST(Ready, EachThingThatIsWrongIsToldByItsOwnCheckAndNoOther) {
       {"clock", Answer::warning, [](Well& w) { w.input.world.wall = Instant::from_seconds(0); }, "1970"},
       {"drill", Answer::warning, [](Well& w) { w.state.drilled.reset(); }, "never"},
       {"drill", Answer::warning, [](Well& w) { w.state.drilled = kNow - 40 * 24h; }, "40 days"},
+      {"warm", Answer::warning, [](Well& w) { w.settings.warm.enabled = true; }, "not looked at yet"},
+      {"warm", Answer::warning,
+       [](Well& w) {
+         w.settings.warm.enabled = true;
+         w.input.warm = "v1: 3 MiB of 12 MiB are in memory";
+       },
+       "3 MiB of 12"},
       {"looked", Answer::warning, [](Well& w) { w.input.world.looked = kNow - 1h; }, "1h"},
   };
   for (const Case& one : cases) {

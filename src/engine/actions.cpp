@@ -2,6 +2,7 @@
 #include "base/log.hpp"
 #include "engine/engine.hpp"
 #include "engine/fleet.hpp"
+#include "engine/in_time.hpp"
 #include "engine/insight.hpp"
 #include "engine/service.hpp"
 #include "ledger/ledger.hpp"
@@ -195,7 +196,10 @@ asio::awaitable<void> Service::persist(std::shared_ptr<const ServiceState> state
     while (!written && written.error().code == Errc::too_large && ledger::trim(smaller)) written = state_file_->write_state(smaller, clock);
     return written;
   };
-  const Result<> written = co_await engine_.writer_.run(std::move(write));
+  // A disk that hangs is as one that fails: what was not seen to be on disk is not acted on, and somebody is told.
+  auto writing = engine_.writer_.run(std::move(write));
+  const Result<> written = co_await in_time(engine_.executor_, shared_from_this(), std::move(writing), settings_.policy.deadline_step,
+                                            std::string("the state file's disk"));
   if (written) co_return;
   log::error("the state file cannot be written", {{"service", key().text()}, {"error", written.error().text()}});
   deliver(event::StateUntrusted{written.error().text()});

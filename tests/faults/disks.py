@@ -10,7 +10,7 @@ import time
 import inject
 from kills import calibrate, ended_on_disk
 from sweep import Fresh, Sweep
-from world import UNENDED, NotInTime, Violation, World, brief, carried_out, expect, wait_for
+from world import UNENDED, NotInTime, Violation, World, alive, brief, carried_out, end_all, expect, kill, processes_of, wait_for
 
 MIB = 1 << 20
 
@@ -129,52 +129,6 @@ class DiskWorld(World):
             disk.close()
         if not keep_files:
             shutil.rmtree(self.root, ignore_errors=True)
-
-
-def alive(pid):
-    try:
-        with open("/proc/%d/stat" % pid, encoding="utf-8") as text:
-            return text.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def processes_of(root):
-    """Those that this world started: its directory is in their command line, or their program lies in it."""
-    found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == os.getpid() or not alive(int(name)):
-            continue
-        try:
-            with open("/proc/%s/cmdline" % name, "rb") as line:
-                ours = root.encode() + b"/" in line.read()
-            ours = ours or os.readlink("/proc/%s/exe" % name).startswith(root + "/")
-        except OSError:
-            continue
-        if ours:
-            found.append(int(name))
-    return found
-
-
-def end_all(world, root):
-    """Ends the daemon, the keeper, the service and whatever was just being started, at once."""
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
-        pids = processes_of(root)
-        for pid in pids:
-            kill(pid)
-        if not pids:
-            break
-        time.sleep(0.005)
-    world.daemon.wait(10)
-
-
-def kill(pid, number=signal.SIGKILL):
-    if pid > 1:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass
 
 
 def judge_trouble(world, bad, good="v1"):

@@ -2,6 +2,7 @@
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -43,10 +44,17 @@ def main():
     seconds = asked.seconds if asked.seconds is not None else 240.0 if asked.short else None
     scratch = tempfile.mkdtemp(prefix="rollbackd-faults-")
     bench = Bench(asked.binaries, tiny(scratch), scratch, asked.seed, asked.short or seconds is not None)
+
+    def stop(*_):
+        bench.stopping = True  # The trials under way end and clean up; none is begun.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
     chosen = [sweep(bench) for sweep in SWEEPS if not asked.names or sweep.name in asked.names]
     tallies, began = [], time.monotonic()
     try:
         for number, sweep in enumerate(chosen):
+            if bench.stopping:
+                break
             mine = None
             if seconds is not None:  # What an earlier one left over is shared by those that follow.
                 left = seconds - (time.monotonic() - began)
@@ -69,7 +77,7 @@ def main():
     for violation in violations:
         print("%s\n  %s: %s" % (violation["repeat"], violation["kind"], violation["why"].splitlines()[0]))
     print("\n%d points, %d violations, %.0f s" % (sum(tally.points for tally in tallies), len(violations), time.monotonic() - began))
-    sys.exit(1 if violations else 0)
+    sys.exit(1 if violations or bench.stopping else 0)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import threading
 
 import inject
 from sweep import Fresh, Sweep
-from world import Violation, brief, carried_out, expect
+from world import Violation, alive, brief, carried_out, expect
 
 TRIGGERS = ("automatic", "manual", "crash", "emergency")
 AT_REST = 0.15  # Seconds without a death after the row of the history has ended: what follows it (telling, arming anew) is swept too.
@@ -148,7 +148,7 @@ class Keeper(Kill):
             became = dies_or_completes(world, bad)
         finally:
             strace.close()
-        died = not os.path.exists("/proc/%d" % keeper)
+        died = not alive(keeper)
         world.judge_link("v1", bad)
         # What the keeper answered is lost with it; the daemon may end as unknown, and says so.
         if not died:

@@ -5,6 +5,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import sqlite3
 import struct
 import subprocess
@@ -52,6 +53,53 @@ def brief(rows):
 def carried_out(rows):
     """Those that did something to the world: what ended before its commit point did not."""
     return [row for row in rows if row["status"] not in ("abandoned", "cancelled") and (row.get("switched") or row["status"] == "succeeded")]
+
+
+def alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid, encoding="utf-8") as text:
+            return text.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def processes_of(root):
+    """Those that this world started: its directory is in their command line, or their program lies in it."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid() or not alive(int(name)):
+            continue
+        try:
+            with open("/proc/%s/cmdline" % name, "rb") as line:
+                ours = root.encode() + b"/" in line.read()
+            ours = ours or os.readlink("/proc/%s/exe" % name).startswith(root + "/")
+        except OSError:
+            continue
+        if ours:
+            found.append(int(name))
+    return found
+
+
+def end_all(world, root):
+    """Ends the daemon, the keeper, the service and whatever was just being started, at once."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        pids = processes_of(root)
+        for pid in pids:
+            kill(pid)
+        if not pids:
+            break
+        time.sleep(0.005)
+    if world.daemon:
+        world.daemon.wait(10)
+
+
+def kill(pid, number=signal.SIGKILL):
+    if pid > 1:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
 
 
 class Watcher:
@@ -196,7 +244,10 @@ class World(Fleet):
 
     def close(self, keep_files=False):
         self.watcher.close()
-        super().close(keep_files)
+        super().close(keep_files=True)
+        end_all(self, self.root)  # A keeper that was killed may have left what it was just starting.
+        if not keep_files:
+            shutil.rmtree(self.root, ignore_errors=True)
 
     # ---- one trial
 

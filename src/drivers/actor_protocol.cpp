@@ -24,6 +24,7 @@ constexpr std::size_t kOperationBytesMax = 64;
 constexpr std::size_t kDigestBytesMax = 128;
 constexpr std::size_t kWordBytesMax = 64;
 constexpr int kStepMax = 1000;
+constexpr int kThreadsMax = 64;
 constexpr Duration kDeadlineMax = 24h;
 constexpr int kDepthMax = 16;
 
@@ -32,7 +33,7 @@ struct VerbRow {
   const char* name;
   bool release, step;
 };
-constexpr std::array<VerbRow, 14> kVerbs{{{Verb::hello, "hello", false, false},
+constexpr std::array<VerbRow, 15> kVerbs{{{Verb::hello, "hello", false, false},
                                           {Verb::inspect, "inspect", false, false},
                                           {Verb::run, "run", false, true},
                                           {Verb::undo, "undo", false, true},
@@ -45,7 +46,8 @@ constexpr std::array<VerbRow, 14> kVerbs{{{Verb::hello, "hello", false, false},
                                           {Verb::manager_run, "manager_run", false, true},
                                           {Verb::manager_watch, "manager_watch", false, false},
                                           {Verb::hook_run, "hook_run", false, true},
-                                          {Verb::forget, "forget", false, false}}};
+                                          {Verb::forget, "forget", false, false},
+                                          {Verb::read, "read", true, false}}};
 
 const VerbRow& row_of(Verb verb) { return kVerbs[static_cast<std::size_t>(verb) - 1]; }
 
@@ -138,6 +140,7 @@ Result<std::string> Request::encode() const {
   if (row.step) json.set("step", step.to_json()).set("about", about_json(about)).set("deadline_ns", deadline.count());
   if (verb == Verb::hook_run) json.set("facts", facts.is_null() ? Json::object() : facts);
   if (verb == Verb::forget) json.set("of", static_cast<std::int64_t>(of));
+  if (verb == Verb::read) json.set("quick", quick).set("threads", threads).set("bytes_per_second", bytes_per_second);
   std::string out = json.dump();
   if (out.size() > kMessageBytesMax)
     return Error(Errc::too_large, "a request of " + std::to_string(out.size()) + " bytes is too long for the actor");
@@ -197,6 +200,13 @@ Result<Request> Request::decode(std::string_view message) {
     if (!out.facts.is_object()) fields.fail("facts", "it is no object");
   }
   if (out.verb == Verb::forget) take("of", out.of);
+  if (out.verb == Verb::read) {
+    take("quick", out.quick);
+    take("threads", out.threads);
+    take("bytes_per_second", out.bytes_per_second);
+    if (out.threads < 1 || out.threads > kThreadsMax) fields.fail("threads", "it is not from 1 to " + std::to_string(kThreadsMax));
+    if (out.bytes_per_second < 0) fields.fail("bytes_per_second", "it is below 0");
+  }
   if (fields.ok()) only(fields, json, known);
   if (!fields.ok()) return fields.error();
   return out;

@@ -39,7 +39,8 @@ enum class Verb : int {
   manager_run = 11,
   manager_watch = 12,  ///< answered by events until `forget`
   hook_run = 13,
-  forget = 14,  ///< ends the watch that the request `of` began; has no answer
+  forget = 14,  ///< ends the watch or the reading that the request `of` began; has no answer of its own
+  read = 15,    ///< a release in full, at a pace
 };
 const char* to_string(Verb v);
 
@@ -65,6 +66,9 @@ struct Request {
   Json facts;           ///< of a hook
   Duration deadline{};  ///< what is left of it
   std::uint64_t of = 0;
+  bool quick = false;  ///< of a reading, like the two below
+  int threads = 1;
+  std::int64_t bytes_per_second = 0;
 
   /// @return `too_large` when it is no message
   Result<std::string> encode() const;

@@ -1,7 +1,10 @@
 #include "drivers/driver.hpp"
 
+#include <filesystem>
 #include <utility>
 
+#include "drivers/actor_client.hpp"
+#include "drivers/actor_server.hpp"
 #include "drivers/managers.hpp"
 #include "drivers/symlink.hpp"
 #include "io/dbus.hpp"
@@ -24,12 +27,12 @@ boost::asio::awaitable<Result<Reading>> Driver::read(std::string release, ReadOp
 
 Result<Step> Driver::plan_removal(const std::string&) const { return Error(Errc::unsupported, "this driver removes no releases"); }
 
-Result<std::unique_ptr<Driver>> make_driver(DriverContext context) {
+namespace {
+
+Result<std::unique_ptr<Driver>> make_local_driver(DriverContext context) {
   if (context.settings.driver == "symlink") return make_symlink_driver(std::move(context));
   return Error(Errc::unsupported, "no driver \"" + context.settings.driver + "\" in this version").try_next("use \"symlink\"");
 }
-
-namespace {
 
 /// `supervised`: by whom. A service that a keeper parents stays there: it must not be started a second time.
 Result<std::unique_ptr<Manager>> make_kept(DriverContext context) {
@@ -40,9 +43,7 @@ Result<std::unique_ptr<Manager>> make_kept(DriverContext context) {
   return make_supervised_manager(std::move(context));
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Manager>> make_manager(DriverContext context) {
+Result<std::unique_ptr<Manager>> make_local_manager(DriverContext context) {
   switch (context.settings.process.manager) {
     case config::ManagerType::none: return std::unique_ptr<Manager>();
     case config::ManagerType::supervised: return make_kept(std::move(context));
@@ -50,6 +51,26 @@ Result<std::unique_ptr<Manager>> make_manager(DriverContext context) {
     case config::ManagerType::systemd: return make_systemd_manager(std::move(context));
   }
   return Error(Errc::internal, "there is no such service manager");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Driver>> make_driver(DriverContext context) {
+  const auto link = ActorLink::of(context.executor);
+  auto local = make_local_driver(context);
+  if (!link || local.has_error()) return local;
+  return make_remote_driver(link, std::move(context), std::move(local.value()));
+}
+
+Result<std::unique_ptr<Manager>> make_manager(DriverContext context) {
+  const auto link = ActorLink::of(context.executor);
+  // A keeper that an actor began is found where that one keeps it, or its service would be started a second time.
+  const std::string kept = actor_service_directory(context.service_directory);
+  std::error_code unknown;
+  if (!link && std::filesystem::is_directory(kept, unknown)) context.service_directory = kept;
+  auto local = make_local_manager(context);
+  if (!link || local.has_error() || !local.value()) return local;
+  return make_remote_manager(link, std::move(context), std::move(local.value()));
 }
 
 }  // namespace rollbackd::drivers

@@ -21,6 +21,7 @@
 
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "drivers/actor_client.hpp"
 #include "drivers/await_outcome.hpp"
 #include "drivers/driver.hpp"
 #include "drivers/hook_guard.hpp"
@@ -252,6 +253,11 @@ class Hooks final : public HookRunner {
 
 }  // namespace
 
-std::unique_ptr<HookRunner> make_hook_runner(DriverContext context) { return std::make_unique<Hooks>(std::move(context)); }
+std::unique_ptr<HookRunner> make_hook_runner(DriverContext context) {
+  const auto link = ActorLink::of(context.executor);
+  auto local = std::make_unique<Hooks>(context);
+  if (!link) return local;
+  return make_remote_hooks(link, std::move(context), std::move(local));
+}
 
 }  // namespace rollbackd::drivers

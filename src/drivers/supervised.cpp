@@ -16,6 +16,8 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
+#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -24,7 +26,9 @@
 #include "drivers/keeper_protocol.hpp"
 #include "drivers/managers.hpp"
 #include "drivers/restart_step.hpp"
+#include "io/dbus.hpp"
 #include "io/process.hpp"
+#include "io/unit_watch.hpp"
 
 namespace asio = boost::asio;
 
@@ -227,7 +231,13 @@ class Supervised final : public Manager {
 
     auto status = co_await ask("status", "", kAskTimeout);
     if (status.has_error() && status.error().code == Errc::unavailable) {
-      if (auto begun = begin_keeper(); begun.has_error()) co_return begun;
+      Result<> begun;
+      if (in_units()) {
+        begun = co_await begin_keeper_unit();
+      } else {
+        begun = begin_keeper();
+      }
+      if (begun.has_error()) co_return begun;
       status = co_await first_answer();
     }
     if (status.has_error()) co_return status.error();
@@ -255,6 +265,40 @@ class Supervised final : public Manager {
       const auto [stopped] = co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
       if (stopped) co_return Error(Errc::cancelled, "no longer waiting for the keeper");
     }
+  }
+
+  /// Whether keepers are begun by systemd, as units of their own: the actor's unit says so, because what lives within that has no network.
+  static bool in_units() {
+    const char* where = std::getenv("ROLLBACKD_KEEPERS");  // NOLINT(concurrency-mt-unsafe): never written
+    return where && std::strcmp(where, "units") == 0;
+  }
+
+  asio::awaitable<Result<>> begin_keeper_unit() {
+    const auto variant = [](const char* signature, Json value) {
+      return Json::object().set("signature", signature).set("value", std::move(value));
+    };
+    Json properties = Json::array();
+    const auto add = [&](const char* name, const char* signature, Json value) {
+      properties.push(Json::array().push(name).push(variant(signature, std::move(value))));
+    };
+    Json argv = Json::array().push(context_.program).push("--keeper").push(context_.service_directory);
+    add("Description", "s", "Keeper of " + context_.service.text() + " for rollbackd");
+    add("ExecStart", "a(sasb)", Json::array().push(Json::array().push(context_.program).push(std::move(argv)).push(false)));
+    add("Environment", "as", Json::array().push("LANG=C.UTF-8").push("HOME=/"));
+    // A keeper that is killed leaves its service running, and its successor takes that over.
+    add("KillMode", "s", "process");
+    add("SendSIGHUP", "b", false);
+    add("CollectMode", "s", "inactive-or-failed");
+    add("TimeoutStopUSec", "t", std::chrono::duration_cast<std::chrono::microseconds>(settings_.stop_timeout + kKeeperStart).count());
+    add("StandardErrorFileToAppend", "s", context_.service_directory + "/" + keeper::kLogName);
+    std::string unit = transient_unit(context_.service);
+    unit.insert(unit.find('-') + 1, "keeper-");
+    Json arguments = Json::array().push(unit).push("fail").push(std::move(properties)).push(Json::array());
+    const auto bus = io::SystemBus::of(context_.executor);
+    io::BusMethod method = io::systemd_method("StartTransientUnit");
+    auto called = co_await bus->call(std::move(method), "ssa(sv)a(sa(sv))", std::move(arguments), kKeeperStart);
+    if (called.has_error() && called.error().why.find("UnitExists") == std::string::npos) co_return called.error();
+    co_return Result<>{};
   }
 
   /// Starts `program --keeper DIRECTORY` in a session of its own, with nothing of ours open: it outlives us.

@@ -3,6 +3,7 @@
 
 #include "base/log.hpp"
 #include "config/judges_health.hpp"
+#include "drivers/actor_client.hpp"
 #include "engine/engine.hpp"
 #include "engine/in_time.hpp"
 #include "engine/insight.hpp"
@@ -73,6 +74,7 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
   const auto self = shared_from_this();
   const OperationRequest request = operation.plan().request;
   operating_ = request.operation;
+  drivers::announce_operation(engine_.executor_, request, operation.record().fence);
   if (recovered) {
     deliver(event::OperationBegan{request.operation, request.kind});
     operation_begins(request, true);

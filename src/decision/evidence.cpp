@@ -41,7 +41,9 @@ bool Incident::counts(const Remembered& alert, Instant now) const {
   const bool exits = reads(change, "process_exits_total");
   if (!state_.epoch.started) return exits;
   if (warming(now)) return exits || reads(change, "verification_success");
-  return true;
+  // The process before may have said it, as it was stopped: if it still fires when that is out of sight, this one says it too.
+  const Instant started = *state_.epoch.started;
+  return exits || reads_only_probes(change) || change.since >= started || now >= started + kSeesTheProcessBefore;
 }
 
 std::vector<const Incident::Remembered*> Incident::evidence(Instant now) const {

@@ -14,6 +14,10 @@ namespace rollbackd::decision {
 /// The group of alerts from outside: no rule file has it, and nothing can ask again what they say.
 inline constexpr std::string_view kPushedGroup = "pushed";
 
+/// How long after a start a rule may still see what the process before did: the window of the shipped rules. Only what one probe can refute
+/// counts at once where it began to fire before the start.
+inline constexpr Duration kSeesTheProcessBefore = 61s;
+
 /// Names the alert among a service's: group, rule and labels.
 std::string key_of(const AlertChange& change);
 bool reads(const AlertChange& change, std::string_view metric);

@@ -31,7 +31,8 @@ Stamp ClockReading::to_stamp(Instant t) const {
 
 Instant ClockReading::to_instant(const Stamp& s) const {
   if (s.boot_id == stamp.boot_id) return instant - Duration(stamp.boot_ns - s.boot_ns);
-  return instant - Duration(std::max<std::int64_t>(0, stamp.wall_ns - s.wall_ns));
+  // It happened before this boot began, whatever the wall clock says: the process that runs now is younger than it.
+  return instant - Duration(std::max(std::max<std::int64_t>(0, stamp.boot_ns), stamp.wall_ns - s.wall_ns));
 }
 
 Result<Duration> parse_duration(std::string_view text) {

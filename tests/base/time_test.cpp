@@ -59,11 +59,11 @@ TEST_F(Clocks, AnotherBootComparesWallTime) {
   EXPECT_EQ(after.instant - after.to_instant(stored), 510s);
 }
 
-TEST_F(Clocks, AWallClockSetBackMakesAnotherBootsInstantJustNow) {
+TEST_F(Clocks, AWallClockSetBackMakesAnotherBootsInstantThisBootsBeginning) {
   const Stamp stored = before_.to_stamp(Instant::from_seconds(990));
   const ClockReading after{Instant::from_seconds(5), Stamp{"boot-b", 1'000'000'000, 5'000'000'000}};
 
-  EXPECT_EQ(after.to_instant(stored), after.instant);
+  EXPECT_EQ(after.to_instant(stored), after.instant - 1s) << "what this boot started is younger";
 }
 
 TEST_F(Clocks, AnInstantBeforeTheBootHasANegativeBootTimeAndReadsBack) {

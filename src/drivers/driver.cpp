@@ -22,7 +22,10 @@ std::string restart_token(const Step& step) {
 boost::asio::awaitable<Result<Reading>> Driver::read(std::string release, ReadOptions) {
   auto read = co_await digest(std::move(release));
   if (read.has_error()) co_return read.error();
-  co_return Reading{std::move(read.value()), ""};
+  Reading found;
+  found.digest = std::move(read.value());
+  found.in_full = false;
+  co_return found;
 }
 
 Result<Step> Driver::plan_removal(const std::string&) const { return Error(Errc::unsupported, "this driver removes no releases"); }

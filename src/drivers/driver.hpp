@@ -52,7 +52,8 @@ struct ReadOptions {
 /// What a reading found.
 struct Reading {
   std::string digest;
-  std::string change;  ///< what differs from the manifest that was kept before, for people; empty: nothing, or there was none
+  std::string change;   ///< what differs from the manifest that was kept before, for people; empty: nothing, or there was none
+  bool in_full = true;  ///< false: a quick look sufficed
 };
 
 class Driver {  // Puts a release back on one kind of platform.

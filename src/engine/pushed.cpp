@@ -6,6 +6,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "engine/engine.hpp"
+#include "engine/fleet.hpp"
 #include "engine/service.hpp"
 
 namespace rollbackd::engine {
@@ -62,6 +63,7 @@ PushedAnswer Service::push(const PushedCommand& command) {
     case decision::PushedFate::resolved_first: break;
   }
   if (fate == decision::PushedFate::accepted && command.action >= AlertAction::rollback && !timing_.reaction) timing_.seen = clock.instant;
+  engine_.fleet().note_maintenance(*this, alert.since);
   deliver(event::Pushed{std::move(alert)});
   if (fate == decision::PushedFate::duplicate) return {PushedResult::duplicate, "", false};
   return {fate == decision::PushedFate::accepted ? PushedResult::accepted : PushedResult::resolved, "", false};

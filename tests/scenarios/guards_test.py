@@ -225,6 +225,29 @@ class Together(Scenario):
         rows.sort(key=lambda row: row["begun"])
         self.assertLessEqual(rows[0]["ended"], rows[1]["begun"])
 
+    def test_the_cause_goes_back_before_the_symptom_which_is_asked_again_then(self):
+        fleet = self.fleet()
+        database = fleet.service("db", automation="approve")  # So that its incident stands while we look.
+        web = fleet.service("web", depends_on=["db/demo"])
+        for service in (database, web):
+            service.release("v1")
+            service.link("v1")
+        fleet.start()
+        for service in (web, database):  # The database's release is the younger one.
+            bake(fleet, service)
+        pull(database)
+        phase(fleet, database, "awaiting approval")
+
+        pull(web)
+        decision = held_by(fleet, web, "cause_first")
+        self.assertIn("db/demo", next(g for g in decision["guards"] if g["guard"] == "cause_first")["evidence"])
+        self.assertEqual(fleet.operations(web, kind="rollback"), [])
+        fleet.ctl("approve", "db", "--reason", "the cause first")
+
+        cause, symptom = rollback_of(fleet, database, "v2"), rollback_of(fleet, web, "v2", 40)
+        self.assertEqual((cause["status"], symptom["status"]), ("succeeded", "succeeded"))
+        self.assertLessEqual(cause["ended"], symptom["begun"])
+
     def test_a_group_goes_back_in_its_order_or_not_at_all(self):
         fleet, services = self.six(groups=[{"name": "shop", "services": ["s2/demo", "s0/demo", "s1/demo"]}])
         members = services[:3]

@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 import inject
@@ -318,11 +319,20 @@ def digest(path):
 
 
 def needs_loop():
+    """Why file systems of our own cannot be made here; empty when they can."""
     if os.geteuid() != 0:
         return "mounting needs root"
-    if not shutil.which("mkfs.ext4") or not os.path.exists("/dev/loop-control"):
-        return "mkfs.ext4 or loop devices are missing"
-    return ""
+    if not all(shutil.which(program) for program in ("mkfs.ext4", "losetup", "e2fsck")) or not os.path.exists("/dev/loop-control"):
+        return "mkfs.ext4, losetup, e2fsck or loop devices are missing"
+    place = tempfile.mkdtemp(prefix="rollbackd-faults-")
+    try:
+        run("mount", "-t", "tmpfs", "tmpfs", place)
+        run("umount", place)
+        return ""
+    except OSError as error:
+        return "mounting is not allowed here (%s)" % error
+    finally:
+        os.rmdir(place)
 
 
 class Full(Sweep):

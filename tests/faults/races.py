@@ -73,10 +73,10 @@ class Races(Sweep):
             if "stop" in runners:
                 return resting
             return resting and (service.live() != bad)
-        if not inject.until(30, quiet, 0.03):
+        if not inject.until(90, quiet, 0.03):  # A verification that finds another release live goes on to its deadline.
             raise Violation("hangs", "%s; %s; %s" % (words, brief(world.rollbacks(bad) + world.rollbacks(outside)), world.told()))
         inject.until(0.3, lambda: not quiet(), 0.03)  # A rollback may be about to begin: its second opinion is being asked.
-        if not inject.until(30, quiet, 0.03):
+        if not inject.until(90, quiet, 0.03):  # A verification that finds another release live goes on to its deadline.
             raise Violation("hangs", "%s; %s; %s" % (words, brief(world.rollbacks(bad) + world.rollbacks(outside)), world.told()))
         became = self.judge(world, bad, outside, runners, said, words)
 

@@ -5,6 +5,7 @@ import os
 import queue
 import random
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -50,7 +51,10 @@ class Sweep:
 
     def missing(self):
         """What this machine lacks for it; empty when it can run."""
-        return "" if shutil.which("strace") else "strace is not installed"
+        if not shutil.which("strace"):
+            return "strace is not installed"
+        tried = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, text=True, check=False)
+        return "" if tried.returncode == 0 else "strace may not trace here (%s)" % tried.stderr.strip().splitlines()[-1:]
 
     def points(self):
         """All points, in the order of a full sweep."""

@@ -249,10 +249,10 @@ class Incident {
   std::set<std::string> held_keys_;    ///< alerts the present hold knows of
   std::string last_signature_;         ///< of the decision recorded last in this incident
   std::optional<FurtherStep> further_;
-  std::set<std::string> ways_;          ///< how the releases left in this incident failed
-  std::optional<Instant> window_until_;                  ///< the freeze or maintenance that the latest decision knew of
+  std::set<std::string> ways_;                            ///< how the releases left in this incident failed
+  std::optional<Instant> window_until_;                   ///< the freeze or maintenance that the latest decision knew of
   std::vector<std::pair<Instant, Instant>> maintenance_;  ///< oldest first
-  std::optional<Instant> quiet_since_;  ///< an open incident without any firing rollback alert
+  std::optional<Instant> quiet_since_;                    ///< an open incident without any firing rollback alert
   std::optional<Decision> last_decision_;
 
   std::optional<Instant> baking_since_;  ///< the bake clock runs, counted up to here

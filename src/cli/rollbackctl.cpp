@@ -14,8 +14,8 @@
 #include "base/time.hpp"
 #include "cli/check_rules.hpp"
 #include "cli/client.hpp"
-#include "cli/fleet.hpp"
 #include "cli/explain.hpp"
+#include "cli/fleet.hpp"
 #include "cli/generate.hpp"
 #include "cli/init.hpp"
 #include "cli/insight.hpp"
@@ -291,7 +291,8 @@ int rollbackctl(int argc, char** argv) {
       "rollbackctl asks rollbackd how services stand, and tells it what to do.\n"
       "Exit codes: 0 success, 1 usage or other, 2 verification failed, 3 daemon unreachable, 4 awaiting approval, 5 outcome unknown, 40 "
       "version not found,\n"
-      "41 refused by a guard, 43 step failed, 46 already there, 47 dry run found a problem or not ready, 50 deployment rolled back, 51 held, 52 not "
+      "41 refused by a guard, 43 step failed, 46 already there, 47 dry run found a problem or not ready, 50 deployment rolled back, 51 "
+      "held, 52 not "
       "decided.",
       "rollbackctl");
   app.set_version_flag("--version", std::string("rollbackctl ") + ROLLBACKD_VERSION);

@@ -1,7 +1,7 @@
 // What the engine notes in the audit log: each operation when it begins and when it has ended, whoever started it.
 #include "engine/engine.hpp"
-#include "engine/insight.hpp"
 #include "engine/fleet.hpp"
+#include "engine/insight.hpp"
 #include "engine/service.hpp"
 
 namespace rollbackd::engine {

@@ -120,8 +120,12 @@ std::string render_status(const Json& status) {
 std::string render_releases(const Json& releases) {
   Table table({"RELEASE", "STANDING", "LIVE", "LAST LIVE", "COMMIT", "DIGEST", "REASON"});
   for (const Json& row : releases["releases"].elements()) {
+    std::string reason = str(row["reason"]);
+    for (const char* more : {"intact_why", "against"})
+      if (const std::string text = str(row[more]); !text.empty() && reason.find(text) == std::string::npos)
+        reason += (reason.empty() ? "" : "; ") + text;
     table.row({str(row["release"]), str(row["standing"]), row["live"].bool_or(false) ? "live" : "", str(row["last_live"]),
-               str(row["commit"]).substr(0, 12), str(row["digest"]).substr(0, 12), str(row["reason"])});
+               str(row["commit"]).substr(0, 12), str(row["digest"]).substr(0, 12), reason});
   }
   std::string out = table.text();
   out +=

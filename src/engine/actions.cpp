@@ -212,7 +212,7 @@ asio::awaitable<void> Service::arm(std::string release) {
       entry ? entry->release.digest : "";  // Named: gcc 12.2 destroys a conditional's temporary twice in a co_await.
   TargetFacts facts = co_await driver_->arm(release, expected);
   std::string digest;
-  if (facts.intact) {
+  if (facts.present) {                                // Where its content is another one, the ledger is to know which.
     auto hashed = co_await driver_->digest(release);  // Kept from arming: no second read of the files.
     if (hashed) digest = *hashed;
   }

@@ -8,6 +8,7 @@
 #include "engine/engine.hpp"
 #include "engine/fleet.hpp"
 #include "engine/insight.hpp"
+#include "engine/housekeeping.hpp"
 #include "engine/service.hpp"
 #include "engine/warm.hpp"
 #include "ledger/ledger.hpp"
@@ -32,6 +33,7 @@ Engine::Engine(asio::any_io_executor executor, config::Settings settings, rules:
       due_timer_(executor),
       keep_timer_(executor) {
   last_turn_ = clock_.now();
+  housekeeping_ = std::make_unique<Housekeeping>(*this);
   warmer_ = std::make_unique<Warmer>(*this);
   fleet_ = std::make_unique<Fleet>(*this);
   insight_ = std::make_unique<Insight>(*this);
@@ -91,9 +93,11 @@ asio::awaitable<void> Engine::run() {
   const auto warming = spawn(executor_, nullptr, warmer_->run());
   const auto looking = spawn(executor_, nullptr, insight_->run());
   const auto watching = spawn(executor_, nullptr, fleet_->run());
+  const auto keeping = spawn(executor_, nullptr, housekeeping_->run());
   co_await heartbeat();
   watching.cancel();
   looking.cancel();
+  keeping.cancel();
   warming.cancel();
   outbox.cancel();
 }
@@ -102,6 +106,7 @@ asio::awaitable<void> Engine::stop() {
   stopping_ = true;
   warmer_->stop();
   due_timer_.cancel();
+  housekeeping_->stop();
   keep_task_.cancel();
   for (const auto& [key, service] : services_) service->stop();
   for (const auto& [key, service] : services_) co_await service->performed();

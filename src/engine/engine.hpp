@@ -33,6 +33,7 @@ class Insight;
 class Fleet;
 class Service;
 class Warmer;
+class Housekeeping;
 
 struct EngineOptions {
   std::string program;   ///< path of the rollbackd binary, for keepers
@@ -133,6 +134,7 @@ class Engine {
   /// Pre-flight, evidence and drills: what people are told beyond the moment.
   Insight& insight() { return *insight_; }
   const Insight& insight() const { return *insight_; }
+  Housekeeping& housekeeping() { return *housekeeping_; }
   /// What looks beyond one service: kill switch, windows, breaker, groups, locks, approvals.
   Fleet& fleet() { return *fleet_; }
   const Fleet& fleet() const { return *fleet_; }
@@ -148,6 +150,7 @@ class Engine {
   friend class Fleet;
   friend class Service;
   friend class Warmer;
+  friend class Housekeeping;
   void on_batch(Batch batch);                // from every check
   void deliver(const Judgement& judgement);  // to the incidents concerned
   void note_epoch(const ServiceKey& service, Instant at, const std::string& release);
@@ -190,6 +193,7 @@ class Engine {
   std::map<ServiceKey, std::map<Instant, std::string>> epoch_releases_;
   std::map<ServiceKey, std::shared_ptr<Service>> services_;
   std::unique_ptr<Warmer> warmer_;
+  std::unique_ptr<Housekeeping> housekeeping_;
   std::map<std::string, std::vector<ServiceKey>> dependents_;  ///< by "name/environment" of what they depend on
   boost::asio::steady_timer due_timer_, keep_timer_;
   Task keep_task_;

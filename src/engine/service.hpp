@@ -112,6 +112,7 @@ class Service : public std::enable_shared_from_this<Service> {
   friend class Warmer;
   friend class Fleet;
   friend class Insight;
+  friend class Housekeeping;
   void set_pushed_stale_after();
   // service.cpp
   void start_checks();

@@ -124,6 +124,15 @@ Result<Json> Engine::service(const ServiceSelector& selector) const {
     rules.push(rule_json(status));
   }
   out.set("rules", std::move(rules));
+  Json other = Json::array();
+  if (service.running()) {
+    for (const OtherChange& change : service.incident().state().changes) {
+      Json one;
+      one.set("kind", to_string(change.kind)).set("what", change.what).set("at", format_rfc3339(change.at));
+      other.push(std::move(one));
+    }
+  }
+  out.set("other_changes", std::move(other));
   return out;
 }
 
@@ -140,6 +149,11 @@ Result<Json> Engine::releases(const ServiceSelector& selector) const {
     r.set("digest", entry->release.digest).set("live", entry->release.id == state.epoch.release).set("commit", entry->release.commit);
     r.set("created", entry->release.created);
     if (entry->last_live != Instant{}) r.set("last_live", format_rfc3339(entry->last_live));
+    r.set("intact", entry->intact).set("intact_why", entry->intact_why);
+    if (entry->scrubbed) r.set("read_in_full", format_rfc3339(*entry->scrubbed));
+    const std::string incompatible = ledger::why_incompatible(state, entry->release.id);
+    const std::string against = incompatible.empty() ? ledger::why_insecure(state, entry->release.id) : incompatible;
+    if (!against.empty()) r.set("against", against);
     rows.push(std::move(r));
   }
   const auto choice = ledger::choose_target(state, {});

@@ -260,7 +260,9 @@ class Guard {
     Json json = Json::object();
     json.set("exit_code", ended_ && WIFEXITED(status_) ? Json(WEXITSTATUS(status_)) : Json());
     json.set("signal", ended_ && WIFSIGNALED(status_) ? Json(WTERMSIG(status_)) : Json());
-    json.set("output", printable_lines(output_text_)).set("output_bytes", output_bytes_).set("attempt", order_.attempt);
+    json.set("output", cut(printable_lines(output_text_), static_cast<std::size_t>(order_.output_bytes_max)))
+        .set("output_bytes", output_bytes_)
+        .set("attempt", order_.attempt);
     json.set("remembered", remembered_);
     if (stray_ > 0) json.set("strays_killed", true);
     if (left_ > 0) json.set("left_running", left_);

@@ -22,6 +22,14 @@ io::SqlValue document(const Json& json) {
   return dumped;
 }
 
+/// A step's facts; what a program printed is cut rather than lose the rest.
+io::SqlValue facts_document(Json facts) {
+  constexpr std::size_t kOutputBytesMax = 8 << 10;  // Six times that at most, as JSON.
+  if (facts["output"].string_or("").size() > kOutputBytesMax)
+    facts.set("output", cut(facts["output"].string_or(""), kOutputBytesMax)).set("output_cut", true);
+  return document(facts);
+}
+
 Json parsed(const std::string& stored) {
   Result<Json> json = Json::parse(stored);
   return json.has_value() ? std::move(*json) : Json();
@@ -109,7 +117,7 @@ Result<> write(io::Database& database, const StepRow& row) {
          VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?))",
       {text(row.step.operation), integer(row.step.number), integer(row.attempt()), text(row.step.component), text(row.step.driver),
        integer(row.step.version), text(row.step.action), document(row.step.arguments), text(to_string(row.outcome.status)),
-       document(row.outcome.facts), document(row.outcome.to_json()["error"]), time(row.begun), integer(row.took.count())});
+       facts_document(row.outcome.facts), document(row.outcome.to_json()["error"]), time(row.begun), integer(row.took.count())});
 }
 
 constexpr const char* kOperationColumns =

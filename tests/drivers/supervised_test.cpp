@@ -225,6 +225,24 @@ TEST_F(SupervisedTest, AStopThatTakesTooLongIsTimedOut) {
   EXPECT_EQ(run(restart_step("op"), 200ms).status, Outcome::Status::timed_out);
 }
 
+TEST_F(SupervisedTest, AKeeperThatHangsIsAskedNoLongerThanTheDeadline) {
+  attach();
+  const int pid = keeper();
+  ASSERT_GT(pid, 0);
+  ::kill(pid, SIGSTOP);
+  const auto began = std::chrono::steady_clock::now();
+
+  const Outcome outcome = run(restart_step("op"), 300ms);
+  const auto looked = run_until_done(context, manager->inspect());
+  ::kill(pid, SIGCONT);
+
+  EXPECT_TRUE(outcome.status == Outcome::Status::timed_out || outcome.status == Outcome::Status::unknown) << to_string(outcome.status);
+  ASSERT_TRUE(looked);
+  EXPECT_TRUE(looked->has_error());
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 15s);
+  EXPECT_TRUE(inspect().running) << "once it goes on it answers as before";
+}
+
 TEST_F(SupervisedTest, ChangedSettingsReachTheKeeper) {
   attach();
   const int first = inspect().pid;
@@ -389,6 +407,25 @@ TEST(MakeManager, SystemdNeedsAUnitAndNoneIsNobody) {
   EXPECT_EQ(make_manager(made).error().code, Errc::invalid_config);
   made.settings.driver = "git";
   EXPECT_EQ(make_driver(made).error().code, Errc::unsupported);
+}
+
+TEST_F(CommandTest, ACommandThatHangsIsEndedAtTheDeadlineWithAllThatItStarted) {
+  write_file(dir / "hang", "#!/bin/sh\ntrap '' TERM\necho $$ >> " + (dir / "hung") + "\nsleep 1000 &\nwait; wait\n", 0755);
+  made.settings.process.restart = {dir / "hang"};
+  made.settings.process.status = {dir / "hang"};
+  made.settings.process.pid_file.clear();
+  made.settings.process.command_timeout = 300ms;
+  make();
+  const auto began = std::chrono::steady_clock::now();
+
+  EXPECT_EQ(run(restart_step("op"), 200ms).status, Outcome::Status::timed_out);
+  const auto looked = run_until_done(context, manager->inspect());
+
+  ASSERT_TRUE(looked && looked->has_error());
+  EXPECT_EQ(looked->error().code, Errc::timed_out);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 15s);
+  for (const std::string& pid : split(trim(read_file(dir / "hung")), '\n'))
+    EXPECT_TRUE(io::process_facts(std::stoi(pid)).has_error()) << pid;
 }
 
 }  // namespace

@@ -6,8 +6,10 @@
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/detached.hpp>
 #include <cerrno>
 #include <filesystem>
+#include <mutex>
 
 #include "tests/drivers/helpers.hpp"
 
@@ -178,6 +180,29 @@ TEST_F(SymlinkTest, WhatCannotBePutBackIsUnknown) {
   });
 
   EXPECT_EQ(run(step_to("v1")).status, Status::unknown);
+}
+
+TEST_F(SymlinkTest, ADiskThatHangsLeavesTheOutcomeUnknownAtTheDeadline) {
+  const Step step = step_to("v1");
+  std::mutex disk;
+  std::unique_lock hangs(disk);
+  auto blocked = steps.run([&disk] {
+    const std::scoped_lock wait(disk);
+    return 0;
+  });
+  boost::asio::co_spawn(context, std::move(blocked), boost::asio::detached);
+  const auto began = std::chrono::steady_clock::now();
+
+  const Outcome outcome = *run_until_done(context, driver->run(step, 200ms));
+
+  EXPECT_EQ(outcome.status, Status::unknown);
+  EXPECT_EQ(outcome.error.code, Errc::outcome_unknown);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 10s);
+  EXPECT_EQ(current(), dir / "releases/v2");
+  hangs.unlock();  // It happens after all; asked once more, the same step says so and does nothing twice.
+  EXPECT_TRUE(run(step).ok());
+  EXPECT_EQ(current(), dir / "releases/v1");
+  EXPECT_EQ(armed(), dir / "releases/v2");
 }
 
 TEST_F(SymlinkTest, WithoutExchangeItRenamesAndSaysSo) {

@@ -253,6 +253,25 @@ TEST_F(HistoryTest, OneOperationComesWithItsStepsAndTheDecisionThatStartedIt) {
   EXPECT_EQ(one_operation(history, "op-9").error().code, Errc::not_found);
 }
 
+TEST_F(HistoryTest, WhatAStepsProgramPrintedIsCutRatherThanLoseItsFacts) {
+  History history(path);
+  history.add(operation("op-1", OperationStatus::succeeded));
+  StepRow row;
+  row.step.operation = "op-1";
+  row.step.number = 1;
+  row.outcome.facts.set("exit_code", 3).set("output", std::string(200'000, '\x01'));
+  history.add(row);
+  ASSERT_TRUE(history.flush(10s));
+
+  std::promise<Result<Json>> answer;
+  history.operation("op-1", [&](Result<Json> got) { answer.set_value(std::move(got)); });
+  const Json facts = answer.get_future().get().value()["steps"].elements().at(0)["facts"];
+
+  EXPECT_EQ(facts["exit_code"].int_or(0), 3);
+  EXPECT_TRUE(facts["output_cut"].bool_or(false));
+  EXPECT_LT(facts["output"].string_or("").size(), 9U << 10);
+}
+
 TEST_F(HistoryTest, TotalsCountEndedOperationsAcrossRestarts) {
   {
     History history(path);

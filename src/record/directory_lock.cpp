@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "base/text.hpp"
@@ -31,6 +33,17 @@ std::string holder(int fd) {
   return pid.empty() ? "another process" : "pid " + printable(pid);
 }
 
+/// A daemon that was killed in the moment between fork and exec of a child leaves its lock with that child until the exec: a holder that is
+/// just ending is waited for, half a second at most. @return what errno says, 0 when it is ours
+int lock_soon(int fd) {
+  constexpr int kTriesMax = 25;
+  for (int tried = 1;; ++tried) {
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return 0;
+    if (errno != EWOULDBLOCK || tried == kTriesMax) return errno;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
 }  // namespace
 
 Result<DirectoryLock> DirectoryLock::take(const std::string& directory) {
@@ -42,14 +55,15 @@ Result<DirectoryLock> DirectoryLock::take(const std::string& directory) {
   lock.directory_ = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (lock.directory_ < 0) return Error::from_errno("cannot open " + directory, errno);
   for (const int fd : {lock.directory_, lock.fd_}) {
-    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) continue;
-    if (errno == EWOULDBLOCK)
+    const int failed = lock_soon(fd);
+    if (failed == 0) continue;
+    if (failed == EWOULDBLOCK)
       return Error(Errc::conflict, "the state directory " + directory + " is in use")
           .because(holder(lock.fd_) + " holds " + path)
           .try_next("stop that one first, or ask it with rollbackctl");
     // A network file system locks only what is open for writing, which no directory ever is; the file's lock must do.
-    if (fd == lock.directory_ && (errno == EBADF || errno == EINVAL)) continue;
-    return Error::from_errno("cannot lock " + path, errno)
+    if (fd == lock.directory_ && (failed == EBADF || failed == EINVAL)) continue;
+    return Error::from_errno("cannot lock " + path, failed)
         .try_next("put the state directory on a local file system: without a lock two daemons could act on one service");
   }
   // For people, and for the error above. The lock holds without it, so a full disk does not matter.

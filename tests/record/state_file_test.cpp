@@ -633,6 +633,21 @@ TEST(DirectoryLock, EndsWithItsHolder) {
   EXPECT_TRUE(DirectoryLock::take(directory.path()).has_error()) << "moving it does not let go";
 }
 
+TEST(DirectoryLock, AHolderThatIsJustEndingIsWaitedFor) {
+  const Directory directory;
+  auto holder = std::make_unique<Result<DirectoryLock>>(DirectoryLock::take(directory.path()));
+  ASSERT_TRUE(holder->has_value());
+  std::thread ending([&] {
+    std::this_thread::sleep_for(60ms);
+    holder.reset();
+  });
+
+  const auto next = DirectoryLock::take(directory.path());
+
+  ending.join();
+  EXPECT_TRUE(next.has_value()) << next.error().text();
+}
+
 TEST(DirectoryLock, FollowsNoSymbolicLink) {
   const Directory directory;
   fs::create_symlink("/etc/hostname", directory.path() + "/lock");

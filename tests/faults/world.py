@@ -300,7 +300,10 @@ class World(Fleet):
     def mark(self):
         self.watcher.events()
         self.marked = len(self.service_.starts())
-        self.pages_marked = sum(1 for _ in open(self.pages_path, "rb")) if os.path.exists(self.pages_path) else 0
+        self.pages_marked = 0
+        if os.path.exists(self.pages_path):
+            with open(self.pages_path, "rb") as lines:
+                self.pages_marked = sum(1 for _ in lines)
 
     def expect_page(self, seconds=15):
         """Whoever is held must be told of, and by more than the status."""

@@ -290,12 +290,52 @@ std::string render_explain(const Json& explained) {
   return out + "\n" + rules.text();
 }
 
+namespace {
+
+/// What a dry run says would change: each component's link and files, then what is restarted and called, and how long it may take.
+void changes_into(std::string& out, const Json& changes) {
+  if (!changes.is_object()) return;
+  for (const Json& one : changes["components"].elements()) {
+    out += "  " + str(one["component"]) + ": " + printable(str(one["current"])) + " -> " + printable(str(one["link_to"]));
+    out += str(one["from"]) == str(one["to"]) ? " (stays)\n" : " (now " + printable(str(one["link_from"])) + ")\n";
+    if (!str(one["why_no_difference"]).empty()) out += "    not compared: " + printable(str(one["why_no_difference"])) + "\n";
+    const Json& difference = one["difference"];
+    if (!difference.is_object()) continue;
+    const auto count = [&](const char* key) { return std::to_string(difference[key].int_or(0)) + " " + key; };
+    out += "    files: " + count("added") + ", " + count("removed") + ", " + count("changed") + ", " + count("same") + "\n";
+    std::int64_t shown = 0;
+    for (const Json& file : difference["files"].elements()) {
+      const std::string change = str(file["change"]);
+      const std::string from = std::to_string(file["bytes_from"].int_or(0)), to = std::to_string(file["bytes_to"].int_or(0));
+      const std::string bytes = change == "added" ? to : change == "removed" ? from : from == to ? to : from + " -> " + to;
+      out += "    " +
+             std::string(change == "added"     ? "+ "
+                         : change == "removed" ? "- "
+                                               : "~ ") +
+             printable(str(file["path"])) + " (" + bytes + " bytes)\n";
+      for (const Json& line : file["lines"].elements()) out += "        " + printable(line.string_or("")) + "\n";
+      ++shown;
+    }
+    const std::int64_t all = difference["added"].int_or(0) + difference["removed"].int_or(0) + difference["changed"].int_or(0);
+    if (all > shown) out += "    and " + std::to_string(all - shown) + " more\n";
+    if (!str(difference["why"]).empty()) out += "    " + str(difference["why"]) + "\n";
+  }
+  for (const Json& one : changes["restarts"].elements()) out += "  restarts " + str(one["component"]) + " (" + str(one["driver"]) + ")\n";
+  for (const Json& one : changes["hooks"].elements())
+    out += "  calls " + printable(str(one["name"])) + " at " + str(one["at"]) + (one["required"].bool_or(true) ? ", required" : "") +
+           ", at most " + str(one["timeout"]) + ": " + printable(cut(str(one["command"]), 120)) + "\n";
+  out += "  takes at most " + str(changes["deadlines"]["operation"]) + " (each step " + str(changes["deadlines"]["step"]) + ")\n";
+}
+
+}  // namespace
+
 std::string render_command(const Json& answer) {
   std::string out = printable(str(answer["message"])) + "\n";
   if (!str(answer["nearest"]).empty()) out += "  did you mean " + printable(str(answer["nearest"])) + "?\n";
   for (const Json& step : answer["plan"]["steps"].elements())
     out += "  step " + std::to_string(step["number"].int_or(0)) + ": " + str(step["driver"]) + " " + str(step["action"]) + " " +
            printable(cut(step["arguments"].dump(), 200)) + "\n";
+  changes_into(out, answer["changes"]);
   guards_into(out, answer["guards"]);
   for (const Json& line : answer["why_not"].elements()) out += "  not " + printable(line.string_or("")) + "\n";
   if (!str(answer["operation"]).empty()) out += "operation " + str(answer["operation"]) + "\n";

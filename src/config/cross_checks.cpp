@@ -305,13 +305,37 @@ void check_routes(const Settings& settings, Reader& reader) {
   }
 }
 
+constexpr std::size_t kComponentsMax = 8;  // An operation's record holds where each of them was and is to be, in 4 KiB.
+
+/// Components that move together: each its own link, and the first one the process that the checks look at.
+void check_components(const ServiceSettings& service, const std::string& path, Reader& reader) {
+  const auto& all = service.components;
+  if (all.size() > kComponentsMax)
+    reader.problem_at(at(path, "components", kComponentsMax), "a service has at most " + std::to_string(kComponentsMax) + " components",
+                      "make some of them a service of their own");
+  std::map<std::string, std::size_t> links;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (all[i].current.empty()) continue;
+    const auto [first, fresh] = links.emplace(all[i].current, i);
+    if (!fresh)
+      reader.problem_at(at(path, "components", i) + ".current",
+                        "the link " + all[i].current + " belongs to the component \"" + all[first->second].name + "\" too",
+                        "each component needs its own link");
+  }
+  const bool first_has_none = !all.empty() && all.front().process.manager == ManagerType::none;
+  for (std::size_t i = 1; first_has_none && i < all.size(); ++i) {
+    if (all[i].process.manager == ManagerType::none || !reader.sound(at(path, "components", i) + ".process")) continue;
+    reader.problem_at(at(path, "components", i), "the first component has no process, and this one has",
+                      "put \"" + all[i].name + "\" first: the first component names the release that the service reports");
+    break;
+  }
+}
+
 }  // namespace
 
 void check_service(const ServiceSettings& service, const std::string& path, Reader& reader) {
   for (std::size_t i = 0; i < service.components.size(); ++i) check_component(service.components[i], at(path, "components", i), reader);
-  if (service.components.size() > 1)
-    reader.problem_at(at(path, "components", 1), "more than one component is not available in this version",
-                      "make each part a service of its own");
+  check_components(service, path, reader);
   const ProcessSettings* process = service.components.empty() ? nullptr : &service.components[0].process;
   for (std::size_t i = 0; i < service.checks.size(); ++i)
     if (reader.sound(at(path, "checks", i))) check_check(service.checks[i], at(path, "checks", i), process, reader);

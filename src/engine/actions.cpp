@@ -34,6 +34,7 @@ void Service::queue(std::vector<Action> actions) {
       engine_.deliver(judgement);
       tell_facts_soon();
       const Epoch& epoch = incident_->state().epoch;
+      if (many_) enter(epoch.release, begin->at);
       engine_.give_back(key(), epoch);
       engine_.note_epoch(key(), begin->at, epoch.release);
       const std::uint64_t number = epoch.number;

@@ -142,6 +142,10 @@ asio::awaitable<Result<CommandAnswer>> Service::rollback(RollbackCommand command
 
   auto plan = co_await plan_of(request, world);
   if (plan) body.set("plan", plan->to_json());
+  if (command.dry_run && plan) {
+    Json changes = co_await changes_of(*plan);
+    body.set("changes", std::move(changes));
+  }
   if (command.dry_run) {
     if (!plan) co_return answer_of(ExitCode::dry_run_problem, plan.error().text(), std::move(body));
     if (!allowed) co_return answer_of(ExitCode::dry_run_problem, refusal(answers), std::move(body));

@@ -384,10 +384,13 @@ asio::awaitable<Result<>> Engine::reload(config::Settings settings, rules::Group
   for (const auto& next : settings.services) {
     const auto at = services_.find(next.key);
     if (at == services_.end()) continue;
-    const auto& now = at->second->component();
-    const auto& then = next.components.front();
-    if (now.driver != then.driver || now.current != then.current || now.releases != then.releases || !(now.process == then.process))
-      co_return refuse(next.key.text() + ": its component's driver, paths or process changed");
+    const auto same = [](const config::ComponentSettings& now, const config::ComponentSettings& then) {
+      return now.name == then.name && now.driver == then.driver && now.current == then.current && now.releases == then.releases &&
+             now.process == then.process;
+    };
+    const auto& now = at->second->settings().components;
+    if (!std::equal(now.begin(), now.end(), next.components.begin(), next.components.end(), same))
+      co_return refuse(next.key.text() + ": its components' names, drivers, paths or processes changed");
   }
   if (auto set = outbox_->set_channels(settings.notify); !set) co_return set.error();
   settings_ = std::move(settings);

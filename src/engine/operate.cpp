@@ -5,6 +5,7 @@
 #include "config/judges_health.hpp"
 #include "drivers/actor_client.hpp"
 #include "engine/engine.hpp"
+#include "engine/fleet.hpp"
 #include "engine/in_time.hpp"
 #include "engine/insight.hpp"
 #include "engine/service.hpp"
@@ -25,7 +26,33 @@ void failpoint([[maybe_unused]] const char* phase, [[maybe_unused]] const char* 
 #endif
 }
 
+/// A step before the commit point, which nobody misses when it is not begun.
+bool may_be_stopped(const rollback::RunStep& run) {
+  const std::string& action = run.step.action;
+  const bool before = action == "hook" && run.step.arguments["at"].string_or("") == "before_switch";
+  return !run.undo && (action == "traffic_away" || action == "switch" || before);
+}
+
+/// What a hook gets to know.
+Json facts_of(const rollback::Operation& operation) {
+  const OperationRequest& request = operation.plan().request;
+  Json facts = Json::object();
+  facts.set("service", request.service.name).set("environment", request.service.environment);
+  facts.set("operation", request.operation).set("kind", to_string(request.kind)).set("mode", to_string(request.mode));
+  facts.set("trigger", to_string(request.trigger)).set("cause", to_string(request.cause)).set("incident", request.incident);
+  facts.set("from", request.from).set("to", request.to).set("reason", request.reason);
+  facts.set("status", to_string(operation.record().status));
+  return facts;
+}
+
 }  // namespace
+
+/// Why nothing may be begun any more before the commit point: empty when it may.
+std::string Service::why_stopped() const {
+  if (!engine_.fleet().stopped()) return {};
+  const std::string& why = engine_.fleet().kill_switch().why();
+  return "the kill switch" + (why.empty() ? "" : " (" + why + ")");
+}
 
 asio::awaitable<Result<Plan>> Service::plan_of(OperationRequest request, World& world) {
   auto seen = co_await in_time(engine_.executor_, shared_from_this(), driver_->inspect(), settings_.policy.deadline_step,
@@ -37,11 +64,32 @@ asio::awaitable<Result<Plan>> Service::plan_of(OperationRequest request, World& 
                                     std::string("the service manager"));
     if (process) world.process = *process;
   }
+  co_return plan_from(request, world);
+}
+
+/// The steps of every component, then what its hooks add, in the one order of a plan.
+Result<Plan> Service::plan_from(const OperationRequest& request, const World& world) const {
   auto steps = driver_->plan(world, request.to);
-  if (!steps) co_return steps.error();
-  if (manager_)
-    for (Step& step : manager_->plan()) steps->push_back(std::move(step));
-  co_return rollback::make_plan(request, world, std::move(*steps));
+  if (!steps) return steps.error();
+  const auto append = [&steps](std::vector<Step> more) {
+    for (Step& step : more) steps->push_back(std::move(step));
+  };
+  if (manager_) append(manager_->plan());
+  using config::HookPoint;
+  for (const HookPoint at :
+       {HookPoint::before_switch, HookPoint::after_switch, HookPoint::after_restart, HookPoint::after_verify, HookPoint::on_failure})
+    append(hooks_->plan(at));
+  return rollback::make_plan(request, world, rollback::in_order(std::move(*steps)));
+}
+
+rollback::OperationOptions Service::options_of(const OperationRequest& request) const {
+  rollback::OperationOptions options;
+  options.node = engine_.options_.node;
+  options.deadline = request.mode == Mode::emergency ? settings_.policy.deadline_emergency : settings_.policy.deadline_standard;
+  options.deadline_step = settings_.policy.deadline_step;
+  options.verify = request.kind != OperationKind::deploy;
+  options.fence = incident_->state().fence;
+  return options;
 }
 
 /// Starts an operation that has passed every guard.
@@ -58,24 +106,26 @@ asio::awaitable<void> Service::operate(OperationRequest request) {
     never_begun(request, plan.error().text());
     co_return;
   }
-  rollback::OperationOptions options;
-  options.node = engine_.options_.node;
-  options.deadline = request.mode == Mode::emergency ? settings_.policy.deadline_emergency : settings_.policy.deadline_standard;
-  options.deadline_step = settings_.policy.deadline_step;
-  options.verify = request.kind != OperationKind::deploy;
-  options.fence = incident_->state().fence;
   const Instant now = engine_.clock_.now();
-  rollback::Operation operation(std::move(*plan), options, now);
+  rollback::Operation operation(std::move(*plan), options_of(request), now);
   rollback::Ask first = operation.begin(now);
-  co_await drive(std::move(operation), std::move(first), false);
+  co_await drive(std::move(operation), std::move(first), Recovered::no);
 }
 
-asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::Ask ask, bool recovered) {
+/// One step, by whoever carries such steps out.
+asio::awaitable<Outcome> Service::run_step(rollback::RunStep run, std::shared_ptr<drivers::HookRunner> hooks, Json facts) {
+  if (run.undo) co_return co_await driver_->undo(std::move(run.step), run.deadline);
+  if (run.step.action == "hook") co_return co_await hooks->run(std::move(run.step), std::move(facts), run.deadline);
+  if (run.step.action == "restart" && manager_) co_return co_await manager_->run(std::move(run.step), run.deadline);
+  co_return co_await driver_->run(std::move(run.step), run.deadline);
+}
+
+asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::Ask ask, Recovered recovered) {
   const auto self = shared_from_this();
+  const auto hooks = hooks_;  // A reload may bring others; this operation's plan is of these.
   const OperationRequest request = operation.plan().request;
   operating_ = request.operation;
-  drivers::announce_operation(engine_.executor_, request, operation.record().fence);
-  if (recovered) {
+  if (recovered != Recovered::no) {
     deliver(event::OperationBegan{request.operation, request.kind});
     operation_begins(request, true);
   }
@@ -93,7 +143,7 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
   const auto wall = [&reading](Instant t) { return Instant(reading.to_stamp(t).wall_ns); };
   row.begun = wall(operation.record().begun);
   row.attempt = operation.record().attempt;
-  if (recovered) engine_.history_->add(row);
+  if (recovered != Recovered::no) engine_.history_->add(row);
 
   std::optional<rollback::Finish> finish;
   while (!finish) {
@@ -114,14 +164,27 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
     } else if (auto* run = std::get_if<rollback::RunStep>(&ask)) {
       const Instant begun = engine_.clock_.now();
       Outcome outcome;
-      if (run->step.action == "switch" || run->step.driver == component().driver) {
-        outcome = co_await driver_->run(run->step, run->deadline);
-      } else {
-        outcome = co_await manager_->run(run->step, run->deadline);
+      const std::string stopped = may_be_stopped(*run) ? why_stopped() : "";
+      if (stopped.empty()) {
+        failpoint((run->undo ? "undo." + run->step.component : run->step.action + "." + run->step.component).c_str(), "before");
+        rollback::RunStep wanted = *run;
+        Json facts = facts_of(operation);
+        outcome = co_await run_step(std::move(wanted), hooks, std::move(facts));
+      } else {  // Nothing was begun: the machine is told so, and gives up.
+        operation.on(rollback::CancelAsked{stopped}, begun);
+        outcome.status = Outcome::Status::refused;
+        outcome.error = Error(Errc::refused, "not begun").because(stopped);
       }
       const Instant ended = engine_.clock_.now();
-      engine_.history_->add(record::StepRow{run->step, outcome, wall(begun), ended - begun});
-      if (run->step.action == "switch" && outcome.ok()) {
+      record::StepRow step_row{run->step, outcome, wall(begun), ended - begun};
+      if (run->undo) {  // A row of its own, behind the others and in the order of undoing.
+        step_row.step.action = "undo";
+        const int steps = static_cast<int>(operation.plan().steps.size());
+        step_row.step.number = 2 * steps + 1 - run->step.number;
+      }
+      engine_.history_->add(std::move(step_row));
+      if (!run->undo && operation.commits(run->step) && outcome.ok()) {
+        if (many_) enter(request.to, ended);
         event::Switched switched;
         switched.release = request.to;
         switched.at = ended;
@@ -143,7 +206,7 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
                                               {"step", run->step.action},
                                               {"status", to_string(outcome.status)},
                                               {"error", outcome.error.text()}});
-      answer = rollback::StepEnded{std::move(outcome)};
+      answer = rollback::StepEnded{std::move(outcome), run->step.number};
     } else if (auto* verify_ = std::get_if<rollback::Verify>(&ask)) {
       row.status = OperationStatus::verifying;
       engine_.history_->add(row);
@@ -168,7 +231,10 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
   log::info(
       "operation ended",
       {{"service", key().text()}, {"operation", request.operation}, {"status", to_string(finish->status)}, {"detail", finish->detail}});
+  half_way_.reset();
+  if (finish->status == OperationStatus::partial && many_) half_way_ = operation.record();
   operating_.clear();
+  ++operations_ended_;
   timing_ = Timing{};
   event::OperationEnded ended;
   ended.operation = request.operation;
@@ -179,10 +245,10 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
   ended.to = request.to;
   ended.failed_how = finish->failed_how;
   ended.detail = finish->detail;
+  ended.interrupted = recovered == Recovered::undoing && finish->status == OperationStatus::abandoned;
   deliver(std::move(ended));
   // Somebody may have deployed while we were at it: what the watcher was told to leave alone is looked at now.
-  auto world = co_await driver_->inspect();
-  if (world) on_link(drivers::LinkSeen{world->link, world->link_value, world->link_inode, world->live, engine_.clock_.now()});
+  co_await look_at_links();
 }
 
 /// Until the health checks have had their first good word of this epoch, asks them again and again instead of waiting for their next slots:
@@ -221,6 +287,7 @@ asio::awaitable<rollback::VerificationVerdict> Service::verify(std::string relea
   if (world) {
     on_disk.kind = world->live == release ? Kind::passed : Kind::failed;
     on_disk.detail = component().current + " leads to " + (world->live.empty() ? world->link_value : world->live);
+    if (many_) on_disk.detail = world->link_value;
   }
   world_tests.push_back(on_disk);
   if (manager_) {

@@ -39,11 +39,24 @@ bool was_told(const ServiceState& state, const OperationRecord& outcome) {
          std::any_of(state.past.begin(), state.past.end(), [&](const PastOperation& p) { return p.operation == request.operation; });
 }
 
+/// The world as it was when the operation was planned: the plan that comes of it is the same, and so are the numbers of its steps.
+World as_planned(const OperationRecord& record, World world) {
+  world.live = record.request.from;
+  world.link = World::Link::present;
+  world.link_value = record.from_path;
+  for (std::size_t i = 0; i < std::min(world.parts.size(), record.components.size()); ++i) {
+    world.parts[i].link_value = record.components[i].from_path;
+    world.parts[i].live = record.components[i].from();
+  }
+  for (const std::string* id : {&record.request.from, &record.request.to})
+    if (!world.parts.empty() && std::find(world.releases.begin(), world.releases.end(), *id) == world.releases.end())
+      world.releases.push_back(*id);
+  return world;
+}
+
 }  // namespace
 
-asio::awaitable<Result<>> Service::start() {
-  const auto self = shared_from_this();
-  if (::mkdir(directory_.c_str(), 0700) != 0 && errno != EEXIST) co_return Error::from_errno("cannot make " + directory_, errno);
+drivers::DriverContext Service::driver_context() const {
   drivers::DriverContext context;
   context.executor = engine_.executor_;
   context.clock = &engine_.clock_;
@@ -53,12 +66,130 @@ asio::awaitable<Result<>> Service::start() {
   context.settings = component();
   context.service_directory = directory_;
   context.program = engine_.options_.program;
-  auto driver = drivers::make_driver(context);
-  if (!driver) co_return driver.error();
-  driver_ = std::move(*driver);
-  auto manager = drivers::make_manager(context);
-  if (!manager) co_return manager.error();
-  manager_ = std::move(*manager);
+  context.hooks = settings_.hooks;
+  return context;
+}
+
+/// Driver and manager of each component; of several, one in front of them.
+Result<> Service::make_parts() {
+  const drivers::DriverContext common = driver_context();
+  hooks_ = drivers::make_hook_runner(common);
+  ServiceParts parts, managed;
+  for (const config::ComponentSettings& settings : settings_.components) {
+    drivers::DriverContext context = common;
+    context.settings = settings;
+    auto part = std::make_shared<ServicePart>();
+    part->name = settings.name;
+    auto driver = drivers::make_driver(context);
+    if (!driver) return driver.error();
+    part->driver = std::move(*driver);
+    if (!managed.empty() && settings.process.manager != config::ManagerType::none) {
+      // Keepers, units and their memories are told apart by service: each further process is as one of its own. No service has a ':'.
+      context.service.name += ":" + settings.name;
+      context.service_directory += "/" + settings.name;
+      if (::mkdir(context.service_directory.c_str(), 0700) != 0 && errno != EEXIST)
+        return Error::from_errno("cannot make " + context.service_directory, errno);
+    }
+    auto manager = drivers::make_manager(context);
+    if (!manager) return manager.error();
+    part->manager = std::move(*manager);
+    if (part->manager) managed.push_back(part);
+    parts.push_back(std::move(part));
+  }
+  if (parts.size() == 1) {
+    driver_ = std::move(parts.front()->driver);
+    manager_ = std::move(parts.front()->manager);
+    return {};
+  }
+  auto known = [this] {
+    std::map<std::string, std::vector<ComponentRelease>> out;
+    if (!incident_) return out;
+    for (const LedgerEntry& entry : incident_->state().ledger)
+      if (!entry.components.empty()) out[entry.release.id] = entry.components;
+    return out;
+  };
+  auto driver = std::make_unique<PartsDriver>(engine_.executor_, engine_.clock_, std::move(parts), std::move(known));
+  many_ = driver.get();
+  driver_ = std::move(driver);
+  if (managed.empty()) return {};
+  auto manager = std::make_unique<PartsManager>(engine_.executor_, std::move(managed));
+  many_managed_ = manager.get();
+  manager_ = std::move(manager);
+  return {};
+}
+
+/// What each component runs on `release`; empty with one component, and where it is not known.
+std::vector<ComponentRelease> Service::parts_of(const std::string& release) const {
+  if (!many_) return {};
+  auto parts = many_->parts_of(release);
+  return parts ? std::move(*parts) : std::vector<ComponentRelease>{};
+}
+
+/// The ledger gets to know the release, and of several components which release of each it is made of.
+void Service::enter(const std::string& release, Instant at) {
+  if (auto described = driver_->describe(release)) incident_->enter_release(*described, at, parts_of(release));
+}
+
+/// What the record of an operation says of the parts of the releases between which it moves.
+void Service::enter_parts(const OperationRecord& record) {
+  if (record.components.empty()) return;
+  std::vector<ComponentRelease> from, to;
+  for (const ComponentMove& move : record.components) {
+    from.push_back({move.component, move.from()});
+    to.push_back({move.component, move.to()});
+  }
+  Release left, wanted;
+  left.id = record.request.from;
+  wanted.id = record.request.to;
+  incident_->enter_release(left, record.at, from);
+  incident_->enter_release(wanted, record.at, to);
+}
+
+/// How the components stand after an operation that ended half way, while nobody has changed them since; else empty. That is no release
+/// anybody deployed: nothing begins with it, and it is said until a person has put it right.
+std::string Service::half_way(const World& world) const {
+  if (!half_way_ || world.parts.size() != half_way_->components.size()) return {};
+  std::string text;
+  for (std::size_t i = 0; i < world.parts.size(); ++i) {
+    const ComponentMove& move = half_way_->components[i];
+    const std::string& live = world.parts[i].live;
+    const bool stands = live == move.from() || live == move.to();
+    if (!stands || world.parts[i].component != move.component) return {};
+    text += (text.empty() ? "" : ", ") + move.component + " on " + live;
+  }
+  const bool whole = rollback::links_are(*half_way_, world.parts) != rollback::LinkIs::mixed;
+  return whole ? "" : "operation " + half_way_->request.operation + " ended half way: " + text;
+}
+
+asio::awaitable<std::vector<rollback::ManagedComponent>> Service::managed_now() {
+  std::vector<rollback::ManagedComponent> out;
+  if (many_managed_) co_return co_await many_managed_->inspect_each();
+  if (!manager_) co_return out;
+  rollback::ManagedComponent only;
+  only.component = component().name;
+  auto process = co_await manager_->inspect();
+  if (process) only.process = *process;
+  out.push_back(std::move(only));
+  co_return out;
+}
+
+/// When the link that was changed last was.
+Instant Service::links_changed_at() const {
+  const ClockReading now = engine_.clock_.read();
+  Instant latest = link_changed_at(component().current, now);
+  for (const config::ComponentSettings& each : settings_.components) latest = std::max(latest, link_changed_at(each.current, now));
+  return latest;
+}
+
+void Service::cannot_continue(const OperationRecord& last, const Error& why) {
+  trouble_ = "operation " + last.request.operation + " cannot be continued: " + why.text();
+  deliver(event::StateUntrusted{trouble_});
+}
+
+asio::awaitable<Result<>> Service::start() {
+  const auto self = shared_from_this();
+  if (::mkdir(directory_.c_str(), 0700) != 0 && errno != EEXIST) co_return Error::from_errno("cannot make " + directory_, errno);
+  if (auto made = make_parts(); !made) co_return made.error();
 
   record::StateRead read;
   auto open = [this, &read, clock = engine_.clock_.read()] {
@@ -80,8 +211,7 @@ asio::awaitable<Result<>> Service::start() {
     trouble_ = world.error().text();
     log::error("the service cannot be inspected", {{"service", key().text()}, {"error", trouble_}});
   } else {
-    for (const std::string& id : world->releases)
-      if (auto release = driver_->describe(id)) incident_->enter_release(*release, engine_.clock_.now());
+    for (const std::string& id : world->releases) enter(id, engine_.clock_.now());
   }
   start_checks();  // Before recovery: a resumed operation's verification needs their word.
   co_await recover(std::move(read), std::move(world));
@@ -115,28 +245,31 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
   rollback::RecoveryInput input;
   input.state_readable = read.readable;
   input.last = read.last_record;
-  if (manager_) input.managed.push_back({component().name, std::nullopt});
   if (world) {
     const std::string& live = world->live;
     const bool finished = !read.last_record || read.last_record->phase == OperationPhase::outcome;
     if (world->link != World::Link::present) {
       input.link = rollback::LinkIs::missing;
-    } else if (!finished && live == read.last_record->request.from) {
-      input.link = rollback::LinkIs::from;
-    } else if (!finished && live == read.last_record->request.to) {
-      input.link = rollback::LinkIs::to;
     } else {
-      input.link = live == state.epoch.release && !live.empty() ? rollback::LinkIs::ledger_live : rollback::LinkIs::other;
+      if (!finished) {
+        std::vector<World> one;
+        if (!many_) one.push_back(*world);
+        input.link = rollback::links_are(*read.last_record, many_ ? world->parts : one);
+      }
+      const bool by_record = !finished && input.link != rollback::LinkIs::other;
+      if (!by_record) input.link = live == state.epoch.release && !live.empty() ? rollback::LinkIs::ledger_live : rollback::LinkIs::other;
     }
   }
   if (manager_) {
     auto process = co_await manager_->inspect();
-    if (process) {
-      process_ = *process;
-      input.managed.front().process = *process;
-    }
+    if (process) process_ = *process;
+    input.managed = co_await managed_now();
   }
   rollback::Recovery found = rollback::recover(input);
+  if (read.last_record && read.last_record->phase == OperationPhase::outcome && read.last_record->status == OperationStatus::partial)
+    half_way_ = read.last_record;
+  // Its page was sent when it ended; the watch below says it again.
+  if (world && !half_way(*world).empty()) found.move = rollback::RecoveryMove::idle;
   const bool first_sight = read.readable && state.epoch.release.empty() && world && !world->live.empty();
   if (first_sight && input.link == rollback::LinkIs::other) found.move = rollback::RecoveryMove::outside_deployment;
   log::info("recovery", {{"service", key().text()}, {"move", to_string(found.move)}, {"why", found.why}});
@@ -199,7 +332,7 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
       if (untold) tell_ended(read.last_record->request, read.last_record->status, read.last_record->note, false);
       event::Switched switched;
       switched.release = world->live;
-      switched.at = link_changed_at(component().current, engine_.clock_.read());
+      switched.at = links_changed_at();
       if (first_sight && process_ && process_->running) switched.at = std::min(switched.at, process_->started);
       deliver(std::move(switched));
       co_await attach();
@@ -212,9 +345,28 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
       co_await attach();
       break;
     }
-    case rollback::RecoveryMove::undo:
+    case rollback::RecoveryMove::undo: {
+      const OperationRecord& last = *read.last_record;
+      operating_ = last.request.operation;
+      enter_parts(last);
+      deliver(same_epoch());
+      co_await attach();
+      watch();
+      auto plan = plan_from(last.request, as_planned(last, *world));
+      if (!plan) {
+        cannot_continue(last, plan.error());
+        co_return;
+      }
+      rollback::OperationOptions options = options_of(last.request);
+      options.fence = last.fence;
+      auto operation = rollback::Operation::undoing(last, std::move(*plan), options, found.why, now);
+      rollback::Ask first = operation.begin(now);
+      spawn(engine_.executor_, shared_from_this(), drive(std::move(operation), std::move(first), Recovered::undoing));
+      co_return;
+    }
     case rollback::RecoveryMove::resume: {
       const OperationRecord& last = *read.last_record;
+      enter_parts(last);
       event::Switched switched;
       switched.release = last.request.to;
       switched.at = last.switched.value_or(last.at);
@@ -225,30 +377,29 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
       deliver(event::OperationBegan{last.request.operation, last.request.kind});
       deliver(std::move(switched));
       co_await attach();
+      if (found.resume_at == OperationPhase::switched && manager_) {
+        // Where the keeper was gone too (a power cut), attaching began one, and that one has started what `current` leads to: it was the
+        // restart. Asked again, or the service would be started twice in a row.
+        auto process = co_await manager_->inspect();
+        if (process) {
+          process_ = *process;
+          input.managed = co_await managed_now();
+          found = rollback::recover(input);
+        }
+      }
       watch();
       // The plan of what is left: the switch is done, the steps after it are asked for again under the same operation id.
-      World as_planned = *world;
-      as_planned.live = last.request.from;
-      as_planned.link_value = last.from_path;
-      auto steps = driver_->plan(as_planned, last.request.to);
-      if (steps && manager_)
-        for (Step& step : manager_->plan()) steps->push_back(std::move(step));
-      Result<Plan> plan = steps ? rollback::make_plan(last.request, as_planned, std::move(*steps)) : Result<Plan>(steps.error());
+      auto plan = plan_from(last.request, as_planned(last, *world));
       if (!plan) {  // Without its steps the rest would be skipped and still called a success.
-        trouble_ = "operation " + last.request.operation + " cannot be continued: " + plan.error().text();
-        deliver(event::StateUntrusted{trouble_});
+        cannot_continue(last, plan.error());
         co_return;
       }
-      rollback::OperationOptions options;
-      options.node = engine_.options_.node;
-      options.deadline = last.request.mode == Mode::emergency ? settings_.policy.deadline_emergency : settings_.policy.deadline_standard;
-      options.deadline_step = settings_.policy.deadline_step;
-      options.verify = last.request.kind != OperationKind::deploy;
+      rollback::OperationOptions options = options_of(last.request);
       options.fence = last.fence;
       options.spared = found.spared;
       auto operation = rollback::Operation::resumed(last, std::move(*plan), options, found.resume_at, now);
       rollback::Ask first = operation.begin(now);
-      spawn(engine_.executor_, shared_from_this(), drive(std::move(operation), std::move(first), true));
+      spawn(engine_.executor_, shared_from_this(), drive(std::move(operation), std::move(first), Recovered::resumed));
       co_return;
     }
     case rollback::RecoveryMove::hold_and_page:
@@ -263,8 +414,10 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
           switched.by_rollback = last.request.kind == OperationKind::rollback;
         }
         if (!switched.release.empty()) deliver(std::move(switched));
-        co_await close_unfinished(last, OperationStatus::unknown, found.why);
-        tell_ended(last.request, OperationStatus::unknown, found.why, false);
+        const OperationStatus status = input.link == rollback::LinkIs::mixed ? OperationStatus::partial : OperationStatus::unknown;
+        if (status == OperationStatus::partial) half_way_ = last;
+        co_await close_unfinished(last, status, found.why);
+        tell_ended(last.request, status, found.why, false);
         if (last.request.kind != OperationKind::rollback) {  // A rollback's end is a hold, which pages by itself.
           Notification page;
           page.key = "recovery:" + last.request.operation;
@@ -278,7 +431,7 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
           // Deployed while nobody looked: its epoch began with the link, or a process younger than that would count as older.
           event::Switched outside;
           outside.release = world->live;
-          outside.at = link_changed_at(component().current, engine_.clock_.read());
+          outside.at = links_changed_at();
           deliver(std::move(outside));
         }
       } else {

@@ -113,11 +113,25 @@ void Service::stop() {
 
 void Service::watch() {
   const auto self = shared_from_this();
-  auto links = driver_->watch([this](drivers::LinkSeen seen) { on_link(std::move(seen)); });
+  auto links = driver_->watch([this](drivers::LinkSeen seen) {
+    if (!many_) return on_link(std::move(seen));
+    spawn(engine_.executor_, shared_from_this(), look_at_links());  // Of several the present look counts, not what one watcher saw.
+  });
   watch_tasks_.push_back(spawn(engine_.executor_, self, std::move(links)));
   if (!manager_) return;
   auto processes = manager_->watch([this](ProcessEvent event) { on_process(std::move(event)); });
   watch_tasks_.push_back(spawn(engine_.executor_, self, std::move(processes)));
+}
+
+asio::awaitable<void> Service::look_at_links() {
+  const auto self = shared_from_this();
+  if (!operating_.empty()) co_return;  // Its end looks by itself.
+  const std::uint64_t ended = operations_ended_;
+  auto world = co_await driver_->inspect();
+  if (!world || ended != operations_ended_) co_return;
+  drivers::LinkSeen seen{world->link, world->link_value, world->link_inode, world->live, engine_.clock_.now()};
+  half_way_now_ = half_way(*world);
+  on_link(std::move(seen));
 }
 
 void Service::on_link(drivers::LinkSeen seen) {
@@ -129,6 +143,8 @@ void Service::on_link(drivers::LinkSeen seen) {
   if (seen.link == World::Link::not_a_link) trouble = component().current + " is not a symbolic link";
   if (seen.link == World::Link::present && seen.live.empty())
     trouble = component().current + " leads to \"" + seen.value + "\", outside " + component().releases;
+  if (many_ && !trouble.empty()) trouble = "not every link leads to a release: " + seen.value;
+  if (trouble.empty()) trouble = half_way_now_;
   if (trouble != link_trouble_) {
     link_trouble_ = trouble;
     const auto choice = ledger::choose_target(incident_->state(), {});
@@ -151,7 +167,7 @@ void Service::on_link(drivers::LinkSeen seen) {
     log::error("cannot read a release", {{"service", key().text()}, {"release", seen.live}, {"error", release.error().text()}});
     return;
   }
-  incident_->enter_release(*release, seen.at);
+  incident_->enter_release(*release, seen.at, parts_of(seen.live));
   log::info("outside deployment", {{"service", key().text()}, {"from", epoch.release}, {"to", seen.live}});
   event::Switched switched;
   switched.release = seen.live;
@@ -159,7 +175,7 @@ void Service::on_link(drivers::LinkSeen seen) {
   // machine), the new process may already run: it is the link's own time that says which process is the new one.
   switched.at = seen.at;
   deliver(std::move(switched));
-  began_with_ = std::min(seen.at, link_changed_at(component().current, engine_.clock_.read()));
+  began_with_ = std::min(seen.at, links_changed_at());
   if (process_ && process_->running && process_->started + kTick > *began_with_) deliver(event::Started{process_->started});
 }
 
@@ -270,13 +286,19 @@ std::optional<bool> Service::opinion(const checks::Check& check) const {
   return said->second;
 }
 
+/// What the running service calls a release: of several components the first one names it.
+std::string Service::named_by_service(const std::string& release) const {
+  const auto parts = parts_of(release);
+  return parts.empty() ? release : parts.front().release;
+}
+
 checks::VerifyContext Service::verify_context(const std::string& release) const {
   checks::VerifyContext context;
   context.executor = engine_.executor_;
   context.clock = &engine_.clock_;
   context.settings = settings_;
-  context.release = release;
-  context.release_path = component().releases + "/" + release;
+  context.release = named_by_service(release);
+  context.release_path = component().releases + "/" + context.release;
   context.switched = incident_->state().epoch.switched;
   const std::weak_ptr<const Service> weak = weak_from_this();
   context.healthy_since = [weak]() -> std::optional<Instant> {
@@ -340,7 +362,7 @@ asio::awaitable<void> Service::watch_identity(std::uint64_t epoch) {
   asio::steady_timer timer(engine_.executor_);
   while (incident_->state().epoch.number == epoch && !incident_->view(engine_.clock_.now()).started) {
     auto reported = co_await checks::fetch_identity(engine_.executor_, settings_.identity, 1s);
-    if (reported && *reported == incident_->state().epoch.release) {
+    if (reported && *reported == named_by_service(incident_->state().epoch.release)) {
       deliver(event::Started{engine_.clock_.now()});
       co_return;
     }
@@ -351,6 +373,7 @@ asio::awaitable<void> Service::watch_identity(std::uint64_t epoch) {
 void Service::reconfigure(config::ServiceSettings settings) {
   stop_checks();
   settings_ = settings;
+  hooks_ = drivers::make_hook_runner(driver_context());
   incident_->set_settings(std::move(settings));
   engine_.fleet().introduce(*this);
   set_pushed_stale_after();

@@ -17,6 +17,7 @@
 #include "drivers/driver.hpp"
 #include "engine/commands.hpp"
 #include "engine/health.hpp"
+#include "engine/parts.hpp"
 #include "engine/pushed.hpp"
 #include "engine/spawn.hpp"
 #include "record/history.hpp"
@@ -121,6 +122,7 @@ class Service : public std::enable_shared_from_this<Service> {
   boost::asio::awaitable<void> verify_epoch(std::uint64_t epoch);
   boost::asio::awaitable<void> watch_identity(std::uint64_t epoch);
   void on_link(drivers::LinkSeen seen);
+  boost::asio::awaitable<void> look_at_links();
   void on_process(ProcessEvent event);
   Instant new_process_since() const;  ///< a process that started since then is the present release's
   void report_tests(const std::vector<rollback::TestResult>& results, Instant began);
@@ -142,13 +144,30 @@ class Service : public std::enable_shared_from_this<Service> {
   void operation_ended(const record::OperationRow& row);
   // operate.cpp
   boost::asio::awaitable<void> operate(OperationRequest request);
-  boost::asio::awaitable<void> drive(rollback::Operation operation, rollback::Ask ask, bool recovered);
+  enum class Recovered { no, resumed, undoing };
+  boost::asio::awaitable<void> drive(rollback::Operation operation, rollback::Ask ask, Recovered recovered);
+  boost::asio::awaitable<Outcome> run_step(rollback::RunStep run, std::shared_ptr<drivers::HookRunner> hooks, Json facts);
+  std::string why_stopped() const;
+  rollback::OperationOptions options_of(const OperationRequest& request) const;
   boost::asio::awaitable<Result<Plan>> plan_of(OperationRequest request, World& world);
+  Result<Plan> plan_from(const OperationRequest& request, const World& world) const;
+  void enter(const std::string& release, Instant at);
+  void enter_parts(const OperationRecord& record);
+  std::string half_way(const World& world) const;
   boost::asio::awaitable<void> ask_ahead(Duration longest);
   boost::asio::awaitable<rollback::VerificationVerdict> verify(std::string release, Duration deadline, Instant switched);
+  // dry_run.cpp
+  boost::asio::awaitable<Json> changes_of(Plan plan);
   // recover.cpp
+  drivers::DriverContext driver_context() const;
+  Result<> make_parts();
+  void cannot_continue(const OperationRecord& last, const Error& why);
+  std::vector<ComponentRelease> parts_of(const std::string& release) const;
+  boost::asio::awaitable<std::vector<rollback::ManagedComponent>> managed_now();
+  Instant links_changed_at() const;
   boost::asio::awaitable<void> recover(record::StateRead read, Result<World> world);
   boost::asio::awaitable<void> close_unfinished(OperationRecord last, OperationStatus status, std::string note);
+  std::string named_by_service(const std::string& release) const;
   checks::VerifyContext verify_context(const std::string& release) const;
 
   Engine& engine_;
@@ -156,8 +175,13 @@ class Service : public std::enable_shared_from_this<Service> {
   std::string directory_;  ///< STATE/services/NAME.ENV
   std::unique_ptr<decision::Incident> incident_;
   std::optional<record::StateFile> state_file_;
-  std::unique_ptr<drivers::Driver> driver_;
-  std::unique_ptr<drivers::Manager> manager_;
+  std::unique_ptr<drivers::Driver> driver_;    ///< of the only component, or a PartsDriver of all
+  std::unique_ptr<drivers::Manager> manager_;  ///< of the only component that has one, or a PartsManager of all that have
+  PartsDriver* many_ = nullptr;                ///< `driver_`, when there are several
+  PartsManager* many_managed_ = nullptr;       ///< `manager_`, when there are several components
+  std::shared_ptr<drivers::HookRunner> hooks_;
+  std::uint64_t operations_ended_ = 0;       ///< in this life of the daemon
+  std::optional<OperationRecord> half_way_;  ///< the latest operation, when it ended with components on different releases
   std::vector<std::shared_ptr<checks::Check>> checks_;
   std::vector<Task> check_tasks_, watch_tasks_;
   Task verify_task_, identity_task_;
@@ -177,6 +201,7 @@ class Service : public std::enable_shared_from_this<Service> {
 
   std::optional<World::Process> process_;
   std::string link_trouble_;
+  std::string half_way_now_;           ///< how the components stand after an operation that ended half way, as of the last look
   std::optional<Instant> began_with_;  ///< when the link of an outside deployment was changed, where that was seen later
   Health health_;
   std::map<std::string, bool> opinions_;  ///< of each check that has one, from its last batch

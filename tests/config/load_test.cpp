@@ -263,9 +263,30 @@ TEST(Load, WhatTheDesignNamesButThisVersionLacksIsAClearError) {
   EXPECT_THAT(problems(load_text(R"({"services": [{"name": "a", "environment": "p", "automation": "off",
  "components": [{"current": "/c", "driver": "git"}]}]})")),
               ElementsAre(HasSubstr("/etc/r/r.json:2:45: \"driver\": \"git\" is not available in this version (use \"symlink\"")));
-  EXPECT_THAT(problems(load_text(R"({"services": [{"name": "a", "environment": "p", "automation": "off",
- "components": [{"current": "/c"}, {"name": "b", "current": "/d"}]}]})")),
-              ElementsAre(HasSubstr("/etc/r/r.json:2:36: more than one component is not available in this version")));
+}
+
+TEST(Load, ComponentsThatMoveTogetherHaveTheirOwnNamesAndLinksAndTheFirstHasTheProcess) {
+  const auto with = [](const std::string& components) {
+    return load_text(R"({"services": [{"name": "a", "environment": "p", "automation": "off",
+ "components": [)" + components +
+                     "]}]}");
+  };
+  const Loaded two = with(R"({"name": "app", "current": "/c", "process": {"manager": "systemd", "unit": "a.service"}},
+ {"name": "config", "current": "/d/current"})");
+  EXPECT_THAT(problems(two), ::testing::IsEmpty());
+  ASSERT_EQ(two.settings.services[0].components.size(), 2U);
+  EXPECT_EQ(two.settings.services[0].components[1].releases, "/d/releases");
+
+  EXPECT_THAT(problems(with(R"({"current": "/c"}, {"name": "b", "current": "/c"})")),
+              ElementsAre(HasSubstr("the link /c belongs to the component \"app\" too")));
+  EXPECT_THAT(problems(with(R"({"current": "/c"}, {"current": "/d"})")), ElementsAre(HasSubstr("app")));
+  EXPECT_THAT(problems(with(R"({"name": "config", "current": "/c"},
+ {"name": "app", "current": "/d", "process": {"manager": "systemd", "unit": "a.service"}})")),
+              ::testing::Contains(HasSubstr("the first component has no process, and this one has (put \"app\" first")));
+  std::string nine;
+  for (int i = 0; i < 9; ++i)
+    nine += std::string(i ? ", " : "") + R"({"name": "c)" + std::to_string(i) + R"(", "current": "/c)" + std::to_string(i) + "\"}";
+  EXPECT_THAT(problems(with(nine)), ElementsAre(HasSubstr("a service has at most 8 components")));
 }
 
 TEST(Load, AnEnvironmentsWindowsStandBesideAServicesOwnAndItsEnforcementIsADefault) {
@@ -751,7 +772,7 @@ TEST(Load, HooksAreNamedAfterTheirPointAndMustFitTheOperation) {
   EXPECT_THAT(problems(slow), IsEmpty());
   EXPECT_THAT(problems(slow, true), Contains(HasSubstr("\"timeout\" (40s) is longer than \"policy.deadline.step\" (30s)")));
   EXPECT_THAT(problems(slow, true),
-              Contains(HasSubstr("the hooks together may take 1m28s, longer than \"policy.deadline.standard\" (1m)")));
+              ::testing::Contains(HasSubstr("the hooks together may take 1m28s, longer than \"policy.deadline.standard\" (1m)")));
 }
 
 TEST(Load, AWrongEnvironmentDefaultIsToldOnce) {

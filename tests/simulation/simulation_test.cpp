@@ -1,0 +1,55 @@
+// A fixed set of seeds keeps every promise, equal seeds run equally, and the observer notices when a promise is broken.
+#include "tests/simulation/simulation.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+
+#include "tests/simulation/packs.hpp"
+
+namespace rollbackd::simulation {
+namespace {
+
+TEST(Simulation, AFixedSetOfSeedsKeepsEveryPromise) {
+  std::uint64_t incidents = 0, automatic = 0;
+  for (std::uint64_t seed = 1; seed <= 14; ++seed) {
+    const RunResult result = simulate(make_scenario(seed));
+    EXPECT_THAT(result.violations, testing::IsEmpty()) << "replay: simulation --seed " << seed << " --shrink --verbose";
+    incidents += result.counts.incidents;
+    automatic += result.counts.automatic;
+  }
+  EXPECT_GT(incidents, 60U) << "the runs must reach the interesting places";
+  EXPECT_GT(automatic, 20U);
+}
+
+TEST(Simulation, ASeedReplaysExactly) {
+  for (const std::uint64_t seed : {3, 11, 25}) {
+    const RunResult once = simulate(make_scenario(seed)), again = simulate(make_scenario(seed));
+    EXPECT_EQ(once.hash, again.hash);
+    EXPECT_EQ(once.events, again.events);
+  }
+  EXPECT_NE(simulate(make_scenario(3)).hash, simulate(make_scenario(4)).hash);
+}
+
+/// The first seed with which the observer notices that `promise` is broken; nothing within `runs`.
+std::optional<std::uint64_t> noticed(const std::string& promise, std::uint64_t runs) {
+  for (std::uint64_t seed = 1; seed <= runs; ++seed)
+    if (!simulate(make_scenario(seed), promise).violations.empty()) return seed;
+  return std::nullopt;
+}
+
+TEST(Simulation, ABrokenPromiseIsNoticed) {
+  for (const char* promise : {"budget", "cooldown", "intent_first", "recovery", "memory", "silence", "observe", "suspension"})
+    EXPECT_TRUE(noticed(promise, 150)) << promise;
+}
+
+TEST(Packs, DetectTheirOwnFailureAndLeaveGoodReleasesAloneWithoutNoise) {
+  for (const PackResult& result : judge_packs(1, {0.0})) {
+    EXPECT_EQ(result.missed, 0U) << result.pack;
+    EXPECT_EQ(result.false_rollbacks, 0U) << result.pack;
+  }
+}
+
+}  // namespace
+}  // namespace rollbackd::simulation

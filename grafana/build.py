@@ -37,6 +37,8 @@ REASONS = {
     "link_directory": ("the link's directory cannot be written", RED),
     "actor": ("the actor cannot be reached", RED),
     "manager": ("the service manager does not answer", RED),
+    "kill_switch": ("the kill switch is on", RED),
+    "locked": ("somebody holds the deploy lock", YELLOW),
     "deploy_lock": ("somebody holds the deploy lock", YELLOW),
     "window": ("a freeze or maintenance window", YELLOW),
     "budget": ("the budget of rollbacks is used up", ORANGE),
@@ -316,6 +318,29 @@ not_ready = table(
     {"service": "Service", "environment": "Environment", "reason": "Why not", "instance": "Daemon"}, sort="Service",
     overrides=[linked("Service", "Open this service", OPEN_SERVICE), cell("Why not", REASONS)])
 
+stops_now = stat(
+    "Told to stop",
+    "Kill switch: somebody stopped every action of a daemon (`rollbackctl kill --off` ends it). Breaker: too many services were rolled back "
+    "at once, so nothing more is done by itself: look for what they share.",
+    queries(("max(rollbackd_kill_switch%s)" % D, "kill switch"), ("max(rollbackd_breaker_open%s)" % D, "breaker"), instant=True),
+    text="value_and_name", thresholds=steps(GREEN, (1, RED)), mappings=value_mappings({0: ("off", GREEN), 1: ("on", RED)}))
+preflight = table(
+    "Pre-flight",
+    "Checks of the pre-flight that do not say yes. no: a rollback would not begin now; warning: it would, but something around it is not as "
+    "it should be. rollbackctl ready SERVICE gives each with its evidence.",
+    [query("rollbackd_ready_check{%s}" % E, instant=True, form="table")],
+    {"service": "Service", "environment": "Environment", "check": "Check", "Value": "Answer", "instance": "Daemon"}, sort="Service",
+    overrides=[linked("Service", "Open this service", OPEN_SERVICE), cell("Answer", {0: ("no", RED), 0.5: ("warning", YELLOW)})])
+drilled = table(
+    "Last drill",
+    "Seconds since a drill of the service went all the way through; never: none has. Above 30 days is an alert. rollbackctl drill SERVICE "
+    "proves the chain without breaking anything.",
+    [query("(time() - max by (instance, service, environment) (rollbackd_drill_last_success_timestamp_seconds{%s})) or "
+           "(max by (instance, service, environment) (rollbackd_rollback_ready{%s}) * 0 - 1)" % (E, E), instant=True, form="table")],
+    {"service": "Service", "environment": "Environment", "Value": "Since", "instance": "Daemon"}, sort="Service",
+    overrides=[linked("Service", "Open this service", OPEN_SERVICE),
+               override("Since", unit="s", mappings=value_mappings({-1: ("never", YELLOW)}), thresholds=steps(GREEN, (2592000, ORANGE)))])
+
 # ---- overview: rollbacks ----
 
 success_over_time = lines(
@@ -438,6 +463,7 @@ overview = dashboard(
                (3, 4, blind_now), (3, 4, records_now), (3, 4, daemons_now)],
               [(24, 9, services_now)],
               [(24, 6, not_ready)]]),
+     ("Protection", [[(4, 8, stops_now), (12, 8, preflight), (8, 8, drilled)]]),
      ("Rollbacks", [[(8, 8, success_over_time), (8, 8, operations_by_status), (8, 8, operations_by_trigger)],
                     [(12, 9, duration), (12, 9, duration_by_phase)],
                     [(10, 8, detection), (6, 8, detection_in_range), (8, 8, verification)]]),

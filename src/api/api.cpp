@@ -77,6 +77,7 @@ const std::vector<Change>& changes() {
        {"service", "environment", "group", "to", "reason", "lock"},
        {"emergency", "dry_run", "force", "lenient", "accept_data_loss"}},
       {"/api/v1/deploy", {"service", "environment", "release", "reason", "lock"}, {"force", "lenient"}},
+      {"/api/v1/drill", {"service", "environment", "reason", "inject"}, {"restore"}},
       {"/api/v1/suspend", {"service", "environment", "reason", "duration"}, {}},
       {"/api/v1/resume", {"service", "environment", "reason"}, {}},
       {"/api/v1/acknowledge", {"service", "environment", "reason"}, {}},
@@ -155,6 +156,8 @@ metrics::Standing standing_of(const engine::Engine& engine) {
   out.reloads_failed = engine.reloads_failed;
   out.last_reload_ok = engine.last_reload_error.empty();
   out.reactor_lag_seconds = engine.reactor_lag_seconds();
+  out.kill_switch = engine.fleet().kill_switch_on();
+  out.breaker_open = engine.fleet().breaker_open();
   return out;
 }
 
@@ -332,6 +335,15 @@ asio::awaitable<ServerResponse> Api::mutate(ServerRequest request, std::string p
     command.lenient = b["lenient"].bool_or(false);
     command.lock = b["lock"].string_or("");
     co_return command_response(co_await engine_.deploy(std::move(command)));
+  }
+  if (path == "/api/v1/drill") {
+    engine::DrillCommand command;
+    command.service = selector;
+    command.reason = reason;
+    command.principal = principal;
+    command.inject = b["inject"].string_or("");
+    command.restore = b["restore"].bool_or(false);
+    co_return command_response(co_await engine_.insight().drill(std::move(command)));
   }
   if (path == "/api/v1/suspend") {
     Duration length = kSuspensionDefault;

@@ -231,6 +231,17 @@ Chapter told(const Json& evidence) {
   return out;
 }
 
+Chapter drill(const Json& evidence) {
+  Chapter out;
+  out.title = "The drill, link by link";
+  if (evidence["bundle"]["drill"].elements().empty()) return out;
+  out.header = {"link", "state", "after", "detail"};
+  for (const Json& link : evidence["bundle"]["drill"].elements())
+    out.rows.push_back({str(link["link"]), str(link["state"]),
+                        link["after_seconds"].is_number() ? seconds_text(link["after_seconds"].number_or(0)) : "", str(link["detail"])});
+  return out;
+}
+
 Chapter missing(const Json& evidence) {
   Chapter out;
   out.title = "What is not known";
@@ -264,7 +275,7 @@ Chapter versions(const Json& evidence) {
 std::vector<Chapter> chapters_of(const Json& evidence) {
   std::vector<Chapter> all{summary(evidence)};
   for (const auto make :
-       {timeline, rules, samples, guards, releases, checks, steps, verification, changes, told, missing, earlier, versions}) {
+       {drill, timeline, rules, samples, guards, releases, checks, steps, verification, changes, told, missing, earlier, versions}) {
     Chapter chapter = make(evidence);
     if (!chapter.lines.empty() || !chapter.rows.empty() || !chapter.block.empty()) all.push_back(std::move(chapter));
   }

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +15,8 @@
 #include "base/time.hpp"
 #include "cli/check_rules.hpp"
 #include "cli/client.hpp"
+#include "cli/deploy_lock.hpp"
+#include "cli/drill.hpp"
 #include "cli/explain.hpp"
 #include "cli/fleet.hpp"
 #include "cli/generate.hpp"
@@ -43,6 +46,8 @@ struct Options {
   std::string token_file, format = "table", config = "/etc/rollbackd/rollbackd.json";
   std::string service, environment, release, to, reason, standing, duration, rules_directory, wait_timeout = "15m", group, lock;
   std::vector<std::string> files;
+  std::vector<std::string> command;  ///< what followed "--"
+  bool take_lock = false, verdict = true;
   bool emergency = false, dry_run = false, force = false, lenient = false, wait = false, all = false, accept_data_loss = false;
 };
 
@@ -224,8 +229,40 @@ int start_operation(Options& options, const std::string& path, Json body, Operat
   print(options, *ended, [](const Json& row) { return render_operations(Json(Json::Array{row})); });
   const auto status = operation_status_from((*ended)["status"].string_or("")).value_or(OperationStatus::unknown);
   const ExitCode outcome = engine::exit_code_of(kind, status);
-  if (kind == OperationKind::deploy && outcome == ExitCode::success) return wait_for_verdict(options, *client, options.release, until);
+  if (kind == OperationKind::deploy && outcome == ExitCode::success && options.verdict)
+    return wait_for_verdict(options, *client, options.release, until);
   return code(outcome);
+}
+
+/// `deploy --lock`: our own deployment, or somebody's command, under the service's lock. It is given back before the verdict is waited for.
+int deploy_under_lock(Options& options, Json body, const InsightCommands& commands) {
+  LockedCommand locked;
+  auto length = parse_duration(options.duration.empty() ? "1h" : options.duration);
+  if (!length) return fail(length.error());
+  if (*length < 2s) return fail(Error(Errc::invalid_argument, "a lock is for two seconds at least"));
+  auto timeout = parse_duration(options.wait_timeout);
+  if (!timeout) return fail(timeout.error());
+  locked.service = options.service;
+  locked.environment = options.environment;
+  locked.reason = options.reason;
+  locked.length = *length;
+  locked.command = options.command;
+  const bool wants_verdict = options.wait;
+  locked.work = [&options, &body](const std::string& lock) {
+    options.wait = true;
+    options.verdict = false;
+    return start_operation(options, "/api/v1/deploy", body.set("lock", lock), OperationKind::deploy);
+  };
+  if (wants_verdict)
+    locked.verdict = [&options, timeout](Client& client) {
+      if (options.release.empty()) {  // The command has put something there: what runs now is judged.
+        auto row = client.get("/api/v1/services", {{"service", options.service}, {"environment", options.environment}});
+        if (!row) return fail(row.error());
+        options.release = row->body["release"].string_or("");
+      }
+      return wait_for_verdict(options, client, options.release, std::chrono::steady_clock::now() + *timeout);
+    };
+  return run_locked(std::move(locked), commands);
 }
 
 int check_config(const Options& options) {
@@ -287,6 +324,13 @@ void add_service(CLI::App* app, Options& o, bool required) {
 int rollbackctl(int argc, char** argv) {
   Options o;
   if (const char* url = std::getenv("ROLLBACKD_URL")) o.url = url;  // NOLINT(concurrency-mt-unsafe): one thread
+  // What follows "--" is somebody else's command line: it must not fill our own places.
+  for (int i = 1; i < argc && o.command.empty(); ++i) {
+    const bool deploys = std::find(argv + 1, argv + i, std::string_view("deploy")) != argv + i;
+    if (std::string_view(argv[i]) != "--" || !deploys) continue;
+    o.command.assign(argv + i + 1, argv + argc);
+    argc = i;
+  }
   CLI::App app(
       "rollbackctl asks rollbackd how services stand, and tells it what to do.\n"
       "Exit codes: 0 success, 1 usage or other, 2 verification failed, 3 daemon unreachable, 4 awaiting approval, 5 outcome unknown, 40 "
@@ -320,6 +364,7 @@ int rollbackctl(int argc, char** argv) {
 
   const InsightCommands insight{[&] { return connect(o); }, [&] { return o.format == "json"; }, [](const Error& e) { return fail(e); }};
   add_explain_command(app, insight, result);
+  add_drill_command(app, insight, result);
   add_history_command(app, insight, result);
   add_stats_command(app, insight, result);
   add_audit_commands(app, insight, result);
@@ -354,20 +399,37 @@ int rollbackctl(int argc, char** argv) {
     result = start_operation(o, "/api/v1/rollback", std::move(body), OperationKind::rollback);
   });
 
-  auto* deploy = app.add_subcommand("deploy", "Switch to a release and watch it; with --wait until it is good, rolled back or held");
+  auto* deploy =
+      app.add_subcommand("deploy",
+                         "Switch to a release and watch it; with --wait until it is good, rolled back or held. Or, as\n"
+                         "deploy --lock SERVICE --reason R -- COMMAND..., run your own tool under the deployment lock: its id is in\n"
+                         "ROLLBACKD_LOCK, it is renewed meanwhile and given back at the end; the exit code is the command's");
   add_service(deploy, o, true);
-  deploy->add_option("release", o.release, "Release id, a directory of the releases directory")->required();
+  deploy->add_option("release", o.release, "Release id, a directory of the releases directory; not with a command");
   deploy->add_option("--reason", o.reason, "Why; recorded");
   deploy->add_flag("--force", o.force, "Deploy it though it is marked bad");
   deploy->add_flag("--lenient", o.lenient, "Pass over windows, others' locks and dependencies");
   deploy->add_option("--lock-id", o.lock, "The deployment lock that you hold");
   deploy->add_flag("--wait", o.wait, "Wait for the verdict");
   deploy->add_option("--timeout", o.wait_timeout, "How long to wait")->capture_default_str();
+  deploy->add_flag("--lock", o.take_lock, "Hold the deployment lock meanwhile: nobody else deploys, no automatic rollback begins");
+  deploy->add_option("--for", o.duration, "How long the lock holds if we die; it is renewed at half of it")->default_str("1h");
   deploy->callback([&] {
+    const bool others = !o.command.empty();
+    if (others == !o.release.empty() || (others && !o.take_lock)) {
+      result = fail(Error(Errc::invalid_argument, others ? "a command is run with --lock and without a release" : "name a release")
+                        .try_next("rollbackctl deploy --lock SERVICE --reason ... -- COMMAND"));
+      return;
+    }
+    if (o.take_lock && !need_reason(o)) {
+      result = 1;
+      return;
+    }
     Json body = service_body(o);
     body.set("release", o.release).set("reason", o.reason).set("force", o.force).set("lenient", o.lenient);
     if (!o.lock.empty()) body.set("lock", o.lock);
-    result = start_operation(o, "/api/v1/deploy", std::move(body), OperationKind::deploy);
+    result = o.take_lock ? deploy_under_lock(o, std::move(body), insight)
+                         : start_operation(o, "/api/v1/deploy", std::move(body), OperationKind::deploy);
   });
 
   auto* suspend = app.add_subcommand("suspend", "Tell rollbackd not to act on a service for a time");

@@ -76,14 +76,14 @@ asio::awaitable<Result<Json>> Insight::evidence(ServiceSelector selector, std::s
   if (!incident.empty() && bundle.is_null() && bundles)
     co_return Error(Errc::not_found, "no evidence is kept of incident " + printable(cut(incident, 64)) + " of " + key.text())
         .try_next("`rollbackctl history " + key.name + " --decisions` lists what was decided");
-  if (!bundle.is_null()) {
+  if (!bundle.is_null() && !bundle.has("drill")) {
     if (bundle["alerts"].elements().empty() && bundle["decision"].is_object())
       missing.push("rules: none fired in the daemon (an alert from outside, or a failed verification)");
     if (bundle["samples"].elements().empty()) missing.push("samples: none were read, or they had gone");
     for (const Json& part : bundle["left_out"].elements()) missing.push("left out for room: " + part.string_or(""));
     if (bundle["configuration"].string_or("").empty()) missing.push("the configuration's digest is not known");
   }
-  if (!row.is_null() && row["steps"].elements().empty()) missing.push("steps: none is recorded");
+  if (!row.is_null() && row["steps"].elements().empty() && !bundle.has("drill")) missing.push("steps: none is recorded");
   Json out = Json::object().set("service", key.name).set("environment", key.environment);
   Json told = told_of(bundle);
   out.set("bundle", std::move(bundle)).set("operation", std::move(row)).set("told", std::move(told));

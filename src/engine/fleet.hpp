@@ -48,6 +48,8 @@ class Fleet {
   /// Looks at the kill switch at once. True: nothing may be begun, and what is before its commit point ends.
   bool stopped();
   bool kill_switch_on() const { return kill_switch_.on(); }
+  /// The last second opinion found that too many services were rolled back at once.
+  bool breaker_open() const { return breaker_tripped_; }
   const KillSwitch& kill_switch() const { return kill_switch_; }
   /// An alert that began at `since` fires: the maintenance it fell into, if any, is noted.
   void note_maintenance(Service& service, Instant since);

@@ -8,10 +8,12 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/error.hpp"
+#include "engine/drill.hpp"
 #include "engine/ready.hpp"
 #include "io/worker.hpp"
 #include "model/decision.hpp"
@@ -22,7 +24,6 @@ namespace rollbackd::engine {
 
 class Engine;
 class Service;
-struct ServiceSelector;
 struct Watched;
 
 class Insight {
@@ -59,7 +60,21 @@ class Insight {
   /// {"service", "environment", "bundle": {...} or null, "operation": {...} or null, "told": [...], "earlier": [...], "missing": [...]}
   boost::asio::awaitable<Result<Json>> evidence(ServiceSelector selector, std::string operation, std::string incident);
 
+  // ---- drills: drill.cpp ----
+  /// Begins one; the answer has its operation. @return `refused` in the answer where the service may not be drilled now
+  boost::asio::awaitable<Result<CommandAnswer>> drill(DrillCommand command);
+
  private:
+  struct Drill;
+  boost::asio::awaitable<void> run_drill(std::shared_ptr<Service> service, std::shared_ptr<Drill> drill);
+  boost::asio::awaitable<bool> prove(std::shared_ptr<Service> service, std::shared_ptr<Drill> drill);
+  boost::asio::awaitable<Result<>> write_drill_records(std::shared_ptr<Service> service, std::shared_ptr<Drill> drill);
+  boost::asio::awaitable<void> page_everybody(std::shared_ptr<Service> service, std::shared_ptr<Drill> drill);
+  boost::asio::awaitable<void> await_delivery(std::shared_ptr<Drill> drill, std::string key, bool everybody);
+  boost::asio::awaitable<Result<>> inject(std::shared_ptr<Service> service, std::shared_ptr<Drill> drill);
+  boost::asio::awaitable<void> break_it(std::shared_ptr<Service> service, std::shared_ptr<Drill> drill);
+  boost::asio::awaitable<void> watch_rollback(std::shared_ptr<Service> service, std::shared_ptr<Drill> drill, std::string operation);
+  boost::asio::awaitable<void> put_in_order(std::shared_ptr<Service> service, std::shared_ptr<Drill> drill, Decision taken);
   boost::asio::awaitable<void> capture(std::shared_ptr<const Service> service, Json about, std::string id);
   void store(const ServiceKey& service, const std::string& id);
   Json told_of(const Json& bundle) const;
@@ -68,6 +83,7 @@ class Insight {
 
   Engine& engine_;
   std::string configuration_;
+  std::set<ServiceKey> drilling_;
   std::map<std::string, Json> commands_;                    ///< by operation: what a person's command was told by the guards
   std::map<ServiceKey, std::unique_ptr<Watched>> watched_;  ///< what evidence is made of: bounded, of each service
   /// Its own: a file system that hangs must not stand in the way of hashing, and less so of a rollback.

@@ -12,6 +12,7 @@
 #include "config/judges_health.hpp"
 #include "decision/guards.hpp"
 #include "engine/engine.hpp"
+#include "engine/fleet.hpp"
 #include "engine/insight.hpp"
 #include "engine/service.hpp"
 #include "engine/warm.hpp"
@@ -112,6 +113,7 @@ asio::awaitable<void> Insight::look_at(std::shared_ptr<Service> service) {
   facts.links = found.links;
   facts.armed_link = found.armed_link;
   facts.armed_link_wanted = service->component().driver == "symlink";
+  facts.fleet = engine_.fleet().facts(*service);
   const ClockReading now = engine_.clock_.read();
   facts.wall = io::Clock::wall_now();
   facts.wall_ahead = facts.wall - now.instant;
@@ -173,6 +175,9 @@ std::vector<ReadyCheck> Insight::checks(const Service& service) const {
   guards.to = input.target;
   if (service.armed_) guards.target = *service.armed_;
   guards.dependencies_failing = service.failing_dependencies();
+  guards.daemon_suspended = engine_.fleet().kill_switch_on();
+  guards.suspended_why = engine_.fleet().kill_switch().why();
+  guards.fleet = input.world.fleet;
   input.guards = decision::ask_guards(guards);
   return ready_checks(input);
 }

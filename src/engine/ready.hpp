@@ -44,6 +44,8 @@ struct PreflightFacts {
   /// The service manager's answer: nothing while there is no manager, or it never answered.
   std::optional<Instant> manager_answered;
   std::string manager_trouble, manager_says;
+  /// The rest of the fleet, as it was at the look: a walk over all services, too much for every question.
+  FleetFacts fleet;
   Duration wall_ahead{};  ///< the wall clock against engine time
   Instant wall;
   /// Who carries out steps, where that is not this process: its name and why it cannot be reached (empty: it can).

@@ -265,6 +265,10 @@ std::string Exporter::text(const Standing& standing) const {
   notifications.add({{"result", "given_up"}}, number(standing.outbox.given_up));
   notifications.add({{"result", "dropped"}}, number(standing.outbox.dropped));
   std::move(notifications).into(all);
+  one("rollbackd_kill_switch", "1 while the kill switch is on: nothing is done to any service.", MetricType::Gauge,
+      standing.kill_switch ? 1 : 0);
+  one("rollbackd_breaker_open", "1 since too many services were rolled back at once, until a second opinion finds it over.",
+      MetricType::Gauge, standing.breaker_open ? 1 : 0);
   one("rollbackd_history_ok", "1 when the history is on disk.", MetricType::Gauge, standing.history_ok ? 1 : 0);
   one("rollbackd_history_rows_dropped_total", "History rows dropped because the queue was full.", MetricType::Counter,
       number(standing.history_dropped));

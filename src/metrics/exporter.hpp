@@ -63,6 +63,7 @@ struct Standing {
   std::uint64_t reloads_ok = 0, reloads_failed = 0;
   AlertsReceived alerts_received{};
   bool last_reload_ok = true;
+  bool kill_switch = false, breaker_open = false;
   double reactor_lag_seconds = 0;
 };
 

@@ -12,6 +12,7 @@
 #include <deque>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "base/log.hpp"
 #include "record/audit_chain.hpp"
@@ -50,6 +51,9 @@ struct AuditLog::Impl {
   // The thread's own.
   std::optional<AuditFile> file;
   std::deque<Queued> batch;
+  std::vector<std::string> unsure;  ///< hashes of a commit that failed: which of them are there is not known yet
+  std::uint64_t lost_told = 0;      ///< that the latest write told of
+  std::uint64_t unsure_lost = 0;    ///< lost ones that its first entry told of; 0: it had none
   std::uint64_t told_seq = 0;
   Clock::time_point told_at{}, retry_at{}, retain_at{};
   Duration retry_after{};
@@ -86,7 +90,7 @@ struct AuditLog::Impl {
         const std::size_t done = write(lost);
         lock.lock();
         in_flight = batch.size();
-        if (done > 0) lost_untold -= lost;
+        lost_untold -= std::exchange(lost_told, 0);
         counters.entries += done;
         if (file) {
           counters.seq = file->seq();
@@ -123,6 +127,12 @@ struct AuditLog::Impl {
   /// Writes the batch, behind a word on what was lost before it. @return how many entries reached the disk; 0: none for certain, they wait
   std::size_t write(std::uint64_t lost) {
     if (!file && !open()) return 0;
+    // Of a commit that failed: the disk may have refused to be read or mended at once, too.
+    const std::size_t earlier = unsure.empty() ? 0 : drop_written(std::exchange(unsure, {}), unsure_lost > 0);
+    if (earlier > 0) lost_told = std::min(lost, unsure_lost);
+    lost -= lost_told;
+    unsure_lost = 0;
+    if (batch.empty() && lost == 0) return earlier;
     if (lost > 0) {
       AuditEntry entry;
       entry.principal = "rollbackd";
@@ -136,13 +146,14 @@ struct AuditLog::Impl {
     const Result<> done = file->commit();
     if (!done) {
       // Whether it is there is found out by reading the file again: what is there is not written twice.
-      const std::vector<std::string> hashes = file->uncommitted();
+      unsure = file->uncommitted();
+      unsure_lost = lost;
       file.reset();
       unwell(done.error());
-      if (!open()) return 0;
-      return drop_written(hashes, lost > 0);
+      return earlier;
     }
-    const std::size_t n = batch.size() + (lost > 0 ? 1 : 0);
+    lost_told += lost;
+    const std::size_t n = earlier + batch.size() + (lost > 0 ? 1 : 0);
     batch.clear();
     well();
     return n;

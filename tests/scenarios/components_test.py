@@ -160,6 +160,13 @@ class ComponentsTest(Scenario):
 
         releases = [row["release"] for row in pair.fleet.get("/api/v1/deployments?service=shop")[1]]
         self.assertEqual(releases, ["v2+c2", "v1"])
+        code, text = pair.fleet.ctl("rollback", "shop", "--reason", "a look", "--dry-run")
+        self.assertEqual(code, 0, text)
+        for line in ("config: %s -> configs/v1 (now configs/c2)" % pair.config, "~ settings.json", '+ "name": "v1",', "restarts app (supervised)",
+                     "takes at most 1m"):
+            self.assertIn(line, text)
+        self.assertNotIn("not-for-your-eyes", text)
+        self.assertEqual(pair.links(), ("v2", "c2"))
         code, text = pair.fleet.ctl("rollback", "shop", "--reason", "back by hand")
         self.assertEqual(code, 0, text)
         self.assertEqual(pair.ended()[0]["status"], "succeeded")

@@ -264,6 +264,11 @@ Result<> init(const InitOptions& options) {
        "");
   tell("current", found.link.current + " -> " + found.link.release, "");
   tell("releases", found.link.releases, "");
+  const DeploymentTool tool = deployment_tool(found.link, [](const std::string& where) {
+    std::error_code error;
+    return fs::exists(where, error);
+  });
+  if (!tool.name.empty()) tell("layout", tool.name + "; " + tool.note, "");
   tell("ports", ports, why_no_port);
   tell("url", found.url, "fill in: \"url\": \"http://127.0.0.1:" + port + "/health\",");
   tell("log", found.log, "fill in: \"path\" of the check in the file, when it writes one");

@@ -47,6 +47,14 @@ struct ReleaseLink {
 /// links, such as /bin and /var/run, are none: they lead out of their directory, or to nothing that has sisters.
 std::optional<ReleaseLink> find_link(const std::vector<std::string>& paths, const ReadLink& read_link);
 
+/// The deployment tool that keeps this layout, by what lies beside the link, and what its users should know; empty names where none is
+/// known.
+struct DeploymentTool {
+  std::string name, note;
+};
+/// @param is_there  whether a path exists
+DeploymentTool deployment_tool(const ReleaseLink& link, const std::function<bool(const std::string& path)>& is_there);
+
 struct Listener {
   std::string host;  ///< where to reach it: "127.0.0.1" and "[::1]" for one that listens everywhere
   int port = 0;

@@ -163,9 +163,14 @@ std::vector<std::string> paths_of(const UnitFacts& unit) {
 }
 
 std::optional<ReleaseLink> find_link(const std::vector<std::string>& paths, const ReadLink& read_link) {
-  for (const auto& path : paths)
-    for (const auto& prefix : prefixes(path))
+  for (const auto& path : paths) {
+    for (const auto& prefix : prefixes(path)) {
+      // Deployer's `release` leads to what it is writing, and is gone when it has written it.
+      if (base_of(prefix) == "release")
+        if (auto link = try_link(directory_of(prefix) + "/current", read_link)) return link;
       if (auto link = try_link(prefix, read_link)) return link;
+    }
+  }
   for (const auto& path : paths) {
     for (const char* part : {"/releases/", "/versions/"}) {
       const auto at = path.find(part);
@@ -174,6 +179,21 @@ std::optional<ReleaseLink> find_link(const std::vector<std::string>& paths, cons
     }
   }
   return std::nullopt;
+}
+
+DeploymentTool deployment_tool(const ReleaseLink& link, const std::function<bool(const std::string& path)>& is_there) {
+  const std::string home = directory_of(link.current);
+  const auto timestamp = [&](std::size_t digits) {
+    return link.release.size() >= digits && std::all_of(link.release.begin(), link.release.begin() + static_cast<std::ptrdiff_t>(digits),
+                                                        [](unsigned char c) { return std::isdigit(c) != 0; });
+  };
+  const std::string keep =
+      "it removes old releases by itself: let it keep enough that the last good one stays (keep_releases), or ready turns no";
+  if (is_there(home + "/.dep")) return {"Deployer", "what its link `release` leads to is taken for unfinished; " + keep};
+  if (is_there(home + "/revisions.log") || (is_there(home + "/repo") && timestamp(14) && link.release.size() == 14))
+    return {"Capistrano", keep};
+  if (timestamp(14) && link.release.size() == 15 && link.release.back() == 'Z' && is_there(home + "/shared")) return {"Ansistrano", keep};
+  return {};
 }
 
 std::vector<Listener> listeners(std::string_view table, const std::vector<std::string>& inodes) {

@@ -102,6 +102,23 @@ TEST(InitLink, CapistranosLayoutIsFound) {
   EXPECT_EQ(found, "/srv/shop/current in /srv/shop/releases is 20261120");
 }
 
+TEST(InitLink, DeployersLinkToWhatItWritesIsNotTheLiveOne) {
+  const std::map<std::string, std::string> links = {{"/srv/shop/current", "/srv/shop/releases/2"},
+                                                    {"/srv/shop/release", "/srv/shop/releases/3"}};
+  EXPECT_EQ(current_of({"/srv/shop/release/artisan"}, links), "/srv/shop/current in /srv/shop/releases is 2");
+}
+
+TEST(InitLink, TheToolIsKnownByWhatLiesBesideTheLink) {
+  const auto tool = [](const std::string& release, std::vector<std::string> there) {
+    const ReleaseLink link{"/srv/shop/current", "/srv/shop/releases", release};
+    return deployment_tool(link, [&](const std::string& path) { return std::find(there.begin(), there.end(), path) != there.end(); }).name;
+  };
+  EXPECT_EQ(tool("20261120080000", {"/srv/shop/revisions.log", "/srv/shop/repo", "/srv/shop/shared"}), "Capistrano");
+  EXPECT_EQ(tool("42", {"/srv/shop/.dep", "/srv/shop/shared"}), "Deployer");
+  EXPECT_EQ(tool("20261120080000Z", {"/srv/shop/shared"}), "Ansistrano");
+  EXPECT_EQ(tool("v1", {"/srv/shop/shared"}), "");
+}
+
 TEST(InitLink, ReleasesBesideTheLinkAreFoundWhenTheLinkIsCalledSo) {
   const auto current = current_of({"/opt/app/current/app"}, {{"/opt/app/current", "/opt/app/app-1.2"}});
   const auto other = current_of({"/opt/app/config/x"}, {{"/opt/app/config", "/opt/app/config-1.2"}});

@@ -12,14 +12,14 @@ void put(Json& json, std::string_view key, const std::vector<std::string>& value
 }
 
 Instant StoredClock::instant(std::int64_t boot_ns) const {
-  std::int64_t ahead = 0, wall_minus_boot = 0, wall_ns = 0;
-  if (__builtin_sub_overflow(boot_ns, written_.boot_ns, &ahead) ||
-      __builtin_sub_overflow(written_.wall_ns, written_.boot_ns, &wall_minus_boot) ||
-      __builtin_add_overflow(boot_ns, wall_minus_boot, &wall_ns)) {
+  std::int64_t ahead = 0, there = 0;
+  const Instant written = now_->to_instant(written_);
+  // What one document holds keeps its distances, whatever a wall clock did between two boots: the moment of writing says how far back it
+  // lies.
+  if (__builtin_sub_overflow(boot_ns, written_.boot_ns, &ahead) || __builtin_add_overflow(written.ns(), ahead, &there)) {
     return now_->instant;  // Damaged numbers: "just now" is the answer that makes guards wait longest.
   }
-  if (ahead > 0) return now_->to_instant(written_) + Duration(ahead);
-  return now_->to_instant(Stamp{written_.boot_id, boot_ns, wall_ns});
+  return Instant(there);
 }
 
 Fields::Fields(const Json& json, std::string what) : json_(&json), what_(std::move(what)) {

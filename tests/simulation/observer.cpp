@@ -177,12 +177,14 @@ void Observer::link_changed(std::size_t n, const std::string& from, const std::s
   service.ours = !operation.empty();
   service.switched_by = operation;
   if (automatic) {
-    service.acts.push_back({clock_.now(), operation, service.records[operation].request.incident, from, to});
+    const bool late = service.records[operation].phase == OperationPhase::outcome;  // A system call that hung until after the end.
+    const Duration counts_from = late ? clock_.now() - 1min : clock_.now();
+    service.acts.push_back({clock_.now(), counts_from, operation, service.records[operation].request.incident, from, to});
     ++counts_.automatic;
   } else if (!operation.empty()) {
     ++counts_.manual;
   } else {
-    service.acts.push_back({clock_.now(), "", "", from, to});  // An outside deployment comes between.
+    service.acts.push_back({clock_.now(), clock_.now(), "", "", from, to});  // An outside deployment comes between.
   }
 }
 
@@ -241,7 +243,8 @@ void Observer::check_limits(std::size_t n, const OperationRequest& request) {
     in_incident += act.incident == request.incident;
     if (act.incident == request.incident && act.to == request.to) violated(n, "acted twice on one incident and target");
     in_budget += now - act.at < policy(n).budget_per && knowable(act.at);
-    if (act.incident != request.incident && now - act.at < policy(n).cooldown && knowable(act.at)) violated(n, "acted within the cooldown");
+    if (act.incident != request.incident && now - act.counts_from < policy(n).cooldown && knowable(act.at))
+      violated(n, "acted within the cooldown");
   }
   if (in_incident >= policy(n).max_steps_back) violated(n, "acted more often in one incident than it may");
   if (in_budget >= policy(n).budget_rollbacks) violated(n, "acted beyond its budget");
@@ -275,7 +278,7 @@ bool Observer::lied_to(const Service& service) const {
   const auto record = service.records.find(service.switched_by);
   if (record == service.records.end() || scenario_.noise.step_lies == 0) return false;
   const OperationStatus status = record->second.status;
-  return record->second.request.kind == OperationKind::deploy &&
+  return record->second.request.trigger == Trigger::manual &&
          (status == OperationStatus::abandoned || status == OperationStatus::undone || status == OperationStatus::succeeded);
 }
 

@@ -52,7 +52,7 @@ class Observer : public Watcher, public Onlooker {
 
  private:
   struct Act {
-    Duration at{};
+    Duration at{}, counts_from{};
     std::string operation, incident, from, to;
   };
   struct Service {

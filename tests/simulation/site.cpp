@@ -160,6 +160,9 @@ void Site::end_process(std::size_t n, bool requested, bool clean) {
   if (!service.process.running) return;
   service.process.running = false;
   service.process.stopped_cleanly = requested;
+  Sense last = probe(n);  // Its last lines are read as it writes them, not at the next look.
+  last.what = Sense::What::log;
+  send(last);
   tell_process(n, {ProcessEvent::Kind::exited, requested, clean, service.process.started, clock_.now()});
   if (requested || clean) return;
   ++service.exits;

@@ -1,5 +1,11 @@
 // The daemon: reads options, builds the parts, runs them, says how it ended.
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <signal.h>
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -15,6 +21,8 @@
 #include "base/text.hpp"
 #include "cli/load.hpp"
 #include "cli/offline.hpp"
+#include "drivers/actor_client.hpp"
+#include "drivers/actor_server.hpp"
 #include "drivers/driver.hpp"
 #include "drivers/hook_guard.hpp"
 #include "engine/engine.hpp"
@@ -34,6 +42,10 @@ struct Options {
   std::string rules_directory;
   std::string keeper;
   bool hook_guard = false;
+  bool actor = false;
+  std::string actor_socket, user;  ///< of the daemon: where its actor is, and whom it becomes
+  std::string place_socket, daemon_user, actor_directory;
+  int place_fd = -1;
   bool check = false;
   cli::OfflineOptions offline;
 };
@@ -77,6 +89,114 @@ std::string socket_path(const config::Settings& settings) {
   return settings.socket.empty() ? settings.state_directory + "/rollbackd.sock" : settings.socket;
 }
 
+/// Becomes `name` for good: a daemon that was started as root and has begun its actor needs no rights any more.
+Result<> become(const std::string& name) {
+  const passwd* user = ::getpwnam(name.c_str());  // NOLINT(concurrency-mt-unsafe): there is one thread yet
+  if (!user) return Error(Errc::not_found, "there is no user " + name).try_next("useradd --system " + name);
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || ::initgroups(name.c_str(), user->pw_gid) != 0 || ::setgid(user->pw_gid) != 0 ||
+      ::setuid(user->pw_uid) != 0)
+    return Error::from_errno("cannot become the user " + name, errno);
+  return {};
+}
+
+/// Starts actors of our own, each with one end of a socket pair, one at a time.
+class ForkedActor {
+ public:
+  ForkedActor(std::string program, std::string config) : program_(std::move(program)), config_(std::move(config)) {}
+
+  Result<io::Fd> start() {
+    if (pid_ > 0 && ::waitpid(pid_, nullptr, WNOHANG) == pid_) pid_ = 0;
+    const auto now = std::chrono::steady_clock::now();
+    constexpr Duration kAgain = 500ms;
+    if (last_ && now - *last_ < kAgain) return Error(Errc::unavailable, "the actor ended").try_next("see its words in the log");
+    last_ = now;
+    auto ends = io::seqpacket_pair();
+    if (ends.has_error()) return ends.error();
+    constexpr int kFd = 3;
+    std::vector<std::string> words{program_, "--actor", "--fd", std::to_string(kFd), "--config", config_};
+    std::vector<char*> argv;
+    for (std::string& word : words) argv.push_back(word.data());
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    if (::posix_spawn_file_actions_init(&actions) != 0 || ::posix_spawnattr_init(&attributes) != 0)
+      return Error::from_errno("cannot start the actor", ENOMEM);
+    sigset_t all, none;
+    sigfillset(&all);
+    sigemptyset(&none);
+    // A session of its own: what a terminal sends to the daemon must not end a step.
+    int error = ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    if (!error) error = ::posix_spawnattr_setsigdefault(&attributes, &all);
+    if (!error) error = ::posix_spawnattr_setsigmask(&attributes, &none);
+    if (!error) error = ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    if (!error) error = ::posix_spawn_file_actions_adddup2(&actions, ends->second.get(), kFd);
+    if (!error) error = ::posix_spawn_file_actions_addclosefrom_np(&actions, kFd + 1);
+    if (!error) error = ::posix_spawn(&pid_, program_.c_str(), &actions, &attributes, argv.data(), environ);
+    ::posix_spawn_file_actions_destroy(&actions);
+    ::posix_spawnattr_destroy(&attributes);
+    if (error) return Error::from_errno("cannot start the actor " + program_, error);
+    return std::move(ends->first);
+  }
+
+ private:
+  std::string program_, config_;
+  pid_t pid_ = 0;
+  std::optional<std::chrono::steady_clock::time_point> last_;
+};
+
+/// Who carries out the steps: sets the link to an actor, unless this process does them itself.
+Result<> choose_actor(const asio::any_io_executor& executor, const config::Settings& settings, const Options& options) {
+  constexpr const char* kUsual = "/run/rollbackd/actor.sock";
+  const auto use = [&](drivers::ActorLink::Connect connect, const std::string& what) {
+    log::info("steps are carried out by an actor", {{"actor", what}});
+    drivers::ActorLink::set(executor, std::make_shared<drivers::ActorLink>(executor, std::move(connect)));
+  };
+  const auto open = [executor](io::Fd fd) { return io::Seqpacket(executor, std::move(fd), drivers::actor::kMessageBytesMax); };
+  std::string where = settings.actor;
+  if (where == "auto") {
+    std::error_code unknown;
+    where = !options.actor_socket.empty() ? options.actor_socket : std::filesystem::exists(kUsual, unknown) ? kUsual : "inline";
+  }
+  if (where == "fork") {
+    auto forked = std::make_shared<ForkedActor>(own_program(), cli::absolute(options.config));
+    auto first = forked->start();
+    if (first.has_error()) return first.error();
+    auto kept = std::make_shared<io::Fd>(std::move(*first));
+    use(
+        [forked, kept, open]() -> Result<io::Seqpacket> {
+          if (*kept) return open(std::move(*kept));
+          auto next = forked->start();
+          if (next.has_error()) return next.error();
+          return open(std::move(*next));
+        },
+        "a process of its own, begun by this one");
+  } else if (where != "inline") {
+    use([executor, where] { return io::Seqpacket::connect(executor, where, drivers::actor::kMessageBytesMax); }, where);
+  }
+  if (options.user.empty()) return {};
+  return become(options.user);
+}
+
+int run_the_actor(const Options& options) {
+  drivers::ActorOptions actor;
+  actor.config = cli::absolute(options.config);
+  actor.directory = options.actor_directory;
+  actor.program = own_program();
+  if (!options.daemon_user.empty()) {
+    const passwd* user = ::getpwnam(options.daemon_user.c_str());  // NOLINT(concurrency-mt-unsafe): there is one thread yet
+    if (!user) {
+      log::error("there is no user " + options.daemon_user);
+      return 1;
+    }
+    actor.daemon = user->pw_uid;
+  }
+  drivers::ActorPlace place;
+  place.socket = options.place_socket;
+  place.fd = options.place_fd;
+  place.from_systemd = place.socket.empty() && place.fd < 0;
+  return drivers::run_actor(std::move(actor), std::move(place));
+}
+
 int run_daemon(const Options& options) {
   const std::string rules_directory = options.rules_directory.empty() ? cli::default_rules_directory() : options.rules_directory;
   cli::Configuration configuration = cli::load_configuration(options.config, rules_directory);
@@ -94,6 +214,12 @@ int run_daemon(const Options& options) {
 
   asio::io_context context(1);
   const config::Settings settings = configuration.loaded.settings;
+  if (auto chosen = choose_actor(context.get_executor(), settings, options); !chosen) {
+    log::error("rollbackd cannot start", {{"error", chosen.error().text()}});
+    return 1;
+  }
+  // After the engine, whose drivers use it, and before the context, whose sockets it has.
+  const std::shared_ptr<void> unlink_actor(nullptr, [&context](void*) { drivers::ActorLink::set(context.get_executor(), nullptr); });
   engine::EngineOptions engine_options;
   engine_options.program = own_program();
   engine_options.node = host_name();
@@ -216,6 +342,13 @@ int main(int argc, char** argv) {
   app.add_flag("--check", options.check, "Read the configuration, say what is wrong with it, and end");
   app.add_option("--keeper", options.keeper, "Parent one supervised service (rollbackd starts this itself)")->group("");
   app.add_flag("--hook-guard", options.hook_guard, "Run one hook (rollbackd starts this itself)")->group("");
+  app.add_option("--actor-socket", options.actor_socket, "Where \"actor\": \"auto\" finds the actor, whether it is there yet or not");
+  app.add_option("--user", options.user, "Become this user, after \"actor\": \"fork\" has begun the actor");
+  app.add_flag("--actor", options.actor, "Be the actor: carry out steps for a daemon without rights")->group("Actor");
+  app.add_option("--socket", options.place_socket, "Listen here; without it and --fd, systemd hands over a socket")->group("Actor");
+  app.add_option("--fd", options.place_fd, "Serve one connection that was inherited, and end with it")->group("Actor");
+  app.add_option("--daemon-user", options.daemon_user, "Who may ask for steps, beside root")->group("Actor");
+  app.add_option("--actor-directory", options.actor_directory, "The actor's own files; default: STATE-actor")->group("Actor");
   auto* rollback = app.add_subcommand("rollback", "Roll back without a running daemon, under the state directory's lock");
   rollback->add_option("service", options.offline.service, "Name of the service")->required();
   rollback->add_option("--env,-e", options.offline.environment, "Environment, when the service runs in several");
@@ -232,6 +365,7 @@ int main(int argc, char** argv) {
   }
   if (!options.keeper.empty()) return drivers::run_keeper(options.keeper);
   if (options.hook_guard) return drivers::run_hook_guard();
+  if (options.actor) return run_the_actor(options);
   if (rollback->parsed()) {
     options.offline.config = options.config;
     options.offline.rules_directory = options.rules_directory;

@@ -232,8 +232,9 @@ class Fleet:
 
     def end_keepers(self):
         """Ends the services' keepers (and with them the services): they survive the daemon on purpose."""
-        for service in self.services:
-            path = os.path.join(self.state, "services", "%s.%s" % (service.name, service.environment), "keeper.sock")
+        names = ["%s.%s" % (service.name, service.environment) for service in self.services]
+        # An actor keeps its services' directories beside the state directory, which is the daemon's.
+        for path in [os.path.join(state, "services", name, "keeper.sock") for name in names for state in (self.state, self.state + "-actor")]:
             try:
                 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as keeper:
                     keeper.settimeout(10)

@@ -10,6 +10,7 @@
 #include <boost/asio/query.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <deque>
 #include <map>
@@ -17,7 +18,6 @@
 #include <utility>
 
 #include "base/log.hpp"
-#include "io/cancelled.hpp"
 
 namespace asio = boost::asio;
 
@@ -33,6 +33,7 @@ namespace {
 constexpr Duration kAskTimeout = 30s;     ///< for what is no step
 constexpr Duration kHashTimeout = 30min;  ///< a release is read in full
 constexpr Duration kReadTimeout = 24h;    ///< at a pace
+constexpr Duration kPatience = 2s;        ///< with an actor that is not there
 constexpr Duration kAgain = 50ms;         ///< after a lost connection
 constexpr Duration kStopPoll = 200ms;
 constexpr Duration kWatchAgain = 250ms;
@@ -202,7 +203,8 @@ asio::awaitable<Result<Json>> ActorLink::ask(Request request, Duration timeout, 
     pending->more.expires_at(stop ? std::min<Steady::time_point>(until, Steady::now() + kStopPoll) : until);
     boost::system::error_code woken;
     co_await pending->more.async_wait(asio::redirect_error(asio::use_awaitable, woken));
-    const bool cancelled = co_await io::is_cancelled();
+    const auto state = co_await asio::this_coro::cancellation_state;
+    const bool cancelled = state.cancelled() != asio::cancellation_type::none;
     if (cancelled && !pending->answer) {
       impl->pending.erase(request.id);
       co_return Error(Errc::cancelled, "nobody waits for the actor's answer any more");
@@ -227,7 +229,8 @@ asio::awaitable<Error> ActorLink::follow(Request request, std::function<void(con
     pending->more.expires_after(24h);
     boost::system::error_code woken;
     co_await pending->more.async_wait(asio::redirect_error(asio::use_awaitable, woken));
-    const bool cancelled = co_await io::is_cancelled();
+    const auto state = co_await asio::this_coro::cancellation_state;
+    const bool cancelled = state.cancelled() != asio::cancellation_type::none;
     if (!cancelled) continue;
     impl->forget(request.id);
     co_return Error(Errc::cancelled, "nobody follows any more");
@@ -279,13 +282,24 @@ asio::awaitable<Outcome> step_by_actor(std::shared_ptr<ActorLink> link, Request 
   }
 }
 
+/// A question that changes nothing that a second asking would: asked again for a moment when the actor is not there or went away.
+asio::awaitable<Result<Json>> ask_patiently(std::shared_ptr<ActorLink> link, Request request, Duration timeout) {
+  const auto until = Steady::now() + kPatience;
+  while (true) {
+    auto answer = co_await link->ask(request, timeout);
+    if (!answer.has_error() || answer.error().code != Errc::unavailable || Steady::now() >= until) co_return answer;
+    const bool goes_on = co_await pause(kAgain);
+    if (!goes_on) co_return answer;
+  }
+}
+
 class RemoteDriver final : public Driver {
  public:
   RemoteDriver(std::shared_ptr<ActorLink> link, DriverContext context, std::unique_ptr<Driver> local)
       : link_(std::move(link)), context_(std::move(context)), local_(std::move(local)) {}
 
   asio::awaitable<Result<World>> inspect() override {
-    auto answer = co_await link_->ask(request_of(context_, Verb::inspect), kAskTimeout);
+    auto answer = co_await ask_patiently(link_, request_of(context_, Verb::inspect), kAskTimeout);
     if (answer.has_error()) co_return answer.error();
     co_return actor::world_from(*answer, *context_.clock);
   }
@@ -325,6 +339,7 @@ class RemoteDriver final : public Driver {
     Reading reading;
     reading.digest = (*answer)["digest"].string_or("");
     reading.change = (*answer)["change"].string_or("");
+    reading.in_full = (*answer)["in_full"].bool_or(false);
     co_return reading;
   }
   Result<Step> plan_removal(const std::string& release) const override { return local_->plan_removal(release); }
@@ -334,7 +349,7 @@ class RemoteDriver final : public Driver {
     Request request = request_of(context_, Verb::mark_bad);
     request.release = std::move(release);
     request.reason = std::move(reason);
-    auto answer = co_await link_->ask(std::move(request), kAskTimeout);
+    auto answer = co_await ask_patiently(link_, std::move(request), kAskTimeout);
     if (answer.has_error()) co_return answer.error();
     co_return Result<>{};
   }
@@ -364,12 +379,12 @@ class RemoteManager final : public Manager {
       : link_(std::move(link)), context_(std::move(context)), local_(std::move(local)) {}
 
   asio::awaitable<Result<>> attach() override {
-    auto answer = co_await link_->ask(request_of(context_, Verb::manager_attach), kAskTimeout);
+    auto answer = co_await ask_patiently(link_, request_of(context_, Verb::manager_attach), kAskTimeout);
     if (answer.has_error()) co_return answer.error();
     co_return Result<>{};
   }
   asio::awaitable<Result<World::Process>> inspect() override {
-    auto answer = co_await link_->ask(request_of(context_, Verb::manager_inspect), kAskTimeout);
+    auto answer = co_await ask_patiently(link_, request_of(context_, Verb::manager_inspect), kAskTimeout);
     if (answer.has_error()) co_return answer.error();
     co_return actor::process_from(*answer, *context_.clock);
   }
@@ -390,7 +405,8 @@ class RemoteManager final : public Manager {
       };
       std::function<void(const Json&)> heard = event;
       const Error ended = co_await link_->follow(request_of(context_, Verb::manager_watch), std::move(heard));
-      const bool cancelled = co_await io::is_cancelled();
+      const auto state = co_await asio::this_coro::cancellation_state;
+      const bool cancelled = state.cancelled() != asio::cancellation_type::none;
       if (cancelled) co_return;
       if (!std::exchange(told_lost, true)) {
         ProcessEvent lost;

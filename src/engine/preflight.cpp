@@ -11,6 +11,7 @@
 #include "base/text.hpp"
 #include "config/judges_health.hpp"
 #include "decision/guards.hpp"
+#include "drivers/actor_client.hpp"
 #include "engine/engine.hpp"
 #include "engine/fleet.hpp"
 #include "engine/insight.hpp"
@@ -29,7 +30,8 @@ constexpr Duration kFirstLook = 200ms;  ///< after the start, when services have
 
 std::string why_of(int error) { return std::generic_category().message(error); }
 
-DirectoryFacts look_at_directory(const std::string& path) {
+/// @param ours  whether this process writes there; else it is the actor, and that the link was armed shows that it can
+DirectoryFacts look_at_directory(const std::string& path, bool ours = true) {
   DirectoryFacts facts;
   facts.path = path;
   struct stat entry {};
@@ -44,7 +46,7 @@ DirectoryFacts look_at_directory(const std::string& path) {
     // Some file systems (btrfs) have no inode table: they say 0 of 0.
     facts.inodes_free = system.f_files == 0 ? -1 : static_cast<std::int64_t>(system.f_favail);
   }
-  facts.writable = ::faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) == 0;
+  facts.writable = !ours || ::faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) == 0;
   if (!facts.writable) facts.why = why_of(errno);
   if ((system.f_flag & ST_RDONLY) != 0) {
     facts.writable = false;
@@ -67,12 +69,12 @@ struct Looked {
   std::string armed_link;
 };
 
-Looked look(const std::string& state_directory, const std::string& current) {
+Looked look(const std::string& state_directory, const std::string& current, bool ours) {
   Looked out;
   out.state = look_at_directory(state_directory);
   if (current.empty()) return out;
   const std::size_t slash = current.rfind('/');
-  out.links = look_at_directory(slash == std::string::npos || slash == 0 ? "/" : current.substr(0, slash));
+  out.links = look_at_directory(slash == std::string::npos || slash == 0 ? "/" : current.substr(0, slash), ours);
   out.armed_link = armed_link_of(current);
   return out;
 }
@@ -106,7 +108,8 @@ void Insight::look_soon() {
 
 asio::awaitable<void> Insight::look_at(std::shared_ptr<Service> service) {
   const std::string current = service->component().current;
-  auto work = [state = service->directory_, current] { return look(state, current); };
+  const bool ours = drivers::ActorLink::of(engine_.executor_) == nullptr;
+  auto work = [state = service->directory_, current, ours] { return look(state, current, ours); };
   const Looked found = co_await looks_.run(std::move(work));
   PreflightFacts& facts = world_[service->key().text()];
   facts.state = found.state;

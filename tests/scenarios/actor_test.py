@@ -1,0 +1,185 @@
+"""Two processes: a daemon without rights and an actor with root's. Bad releases are rolled back end to end; either one is killed in the middle
+of a step, and there is one actuation and the right end all the same."""
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import unittest
+
+from harness import BINARIES, Fleet, Scenario, pull, reported_release, rollback_of, settled, standing, trigger, wait_for
+from kill_test import counting_starts, started_of
+
+NOBODY = 65534
+
+
+class Apart(Fleet):
+    """A fleet whose daemon is the user nobody, and whose actor is a process of root's behind a socket."""
+
+    def __init__(self, binaries):
+        super().__init__(binaries)
+        self.actor, self.actor_socket, self.actor_log = None, os.path.join(self.root, "actor.sock"), os.path.join(self.root, "actor.log")
+        self.top["actor"] = self.actor_socket
+        # Where nobody can read them, wherever the build tree lies.
+        os.chmod(self.root, 0o755)
+        self.programs = os.path.join(self.root, "programs")
+        shutil.copytree(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "rules"), os.path.join(self.programs, "rules"))
+        self.daemon_program = shutil.copy(os.path.join(binaries, "rollbackd"), self.programs)
+        os.mkdir(self.state, 0o750)
+        os.chown(self.state, NOBODY, NOBODY)
+
+    def environment(self):
+        return dict(super().environment(), ROLLBACKD_RULES_DIRECTORY=os.path.join(self.programs, "rules"))
+
+    def start_actor(self, **environment):
+        with open(self.actor_log, "ab") as log:
+            self.actor = subprocess.Popen([self.daemon_program, "--actor", "--socket", self.actor_socket, "--daemon-user", "nobody",
+                                           "--config", self.config], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                                          env=dict(self.environment(), **environment))
+        wait_for("the actor listens", 10, lambda: self.actor.poll() is not None or os.path.exists(self.actor_socket))
+
+    def end_actor(self, with_signal=signal.SIGTERM):
+        if self.actor and self.actor.poll() is None:
+            self.actor.send_signal(with_signal)
+            self.actor.wait(20)
+
+    def start(self, environment=None, wait=True):
+        self.write_configuration()
+        if not self.actor or self.actor.poll() is not None:
+            self.start_actor()
+        with open(self.log, "ab") as log:
+            self.daemon = subprocess.Popen(["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--no-new-privs",
+                                            self.daemon_program, "--config", self.config], stdout=log, stderr=log,
+                                           stdin=subprocess.DEVNULL, env=dict(self.environment(), **(environment or {})))
+        if wait:
+            self.wait_ready()
+
+    def actor_said(self, text):
+        with open(self.actor_log, encoding="utf-8", errors="replace") as lines:
+            return sum(text in line for line in lines)
+
+    def tail(self, lines=40):
+        words = super().tail(lines)
+        if os.path.exists(self.actor_log):
+            with open(self.actor_log, encoding="utf-8", errors="replace") as log:
+                words += "---- actor ----\n" + "".join(log.readlines()[-lines:])
+        return words
+
+    def close(self, keep_files=False):
+        self.stop_daemon()
+        self.end_actor()
+        super().close(keep_files)
+
+
+@unittest.skipUnless(os.geteuid() == 0 and shutil.which("setpriv"), "only root can be two users (setpriv: Debian package util-linux)")
+class Actor(Scenario):
+    def apart(self):
+        fleet = Apart(BINARIES)
+        self.addCleanup(self.end, fleet)
+        service = fleet.service("shop")
+        service.release("v1")
+        service.link("v1")
+        counting_starts(service, "v1")
+        fleet.start()
+        settled(fleet, service, "v1")
+        return fleet, service
+
+    def bad_release(self, fleet, service):
+        service.release("v2", "health-500", when=trigger(service))
+        fleet.deploy(service, "v2")
+        settled(fleet, service, "v2")
+        wait_for("v1 can be gone back to", 20, lambda: fleet.status(service)["protected"])
+
+    def rolled_back_once(self, fleet, service, starts, ended=("succeeded",)):
+        row = rollback_of(fleet, service, "v2", 60)
+        self.assertIn(row["status"], ended, row)
+        self.assertEqual(service.live(), "v1")
+        wait_for("v1 answers", 20, lambda: reported_release(service) == "v1")
+        self.assertEqual(started_of(service, "v1"), starts + 1)
+        self.assertEqual(len([r for r in fleet.operations(service, kind="rollback") if r["from"] == "v2"]), 1)
+        self.assertEqual(standing(fleet, service, "v2"), "bad")
+        self.assertTrue(os.path.exists(os.path.join(service.releases, ".v2.BAD_RELEASE")))
+
+    def test_a_daemon_without_rights_rolls_a_bad_release_back(self):
+        fleet, service = self.apart()
+        self.assertEqual(os.stat("/proc/%d" % fleet.daemon.pid).st_uid, NOBODY)
+        self.bad_release(fleet, service)
+        starts = started_of(service, "v1")
+        pull(service)
+        self.rolled_back_once(fleet, service, starts)
+
+        # Nothing of root's was needed, and nothing of the daemon's is trusted: its directory has no keeper, the actor's is root's alone.
+        own = os.stat(fleet.state + "-actor")
+        self.assertEqual((own.st_uid, stat.S_IMODE(own.st_mode)), (0, 0o700))
+        self.assertFalse(os.path.exists(os.path.join(fleet.state, "services", "shop.demo", "keeper.sock")))
+        self.assertTrue(os.path.exists(os.path.join(fleet.state + "-actor", "services", "shop.demo", "keeper.sock")))
+        with self.subTest("the service survives both of them"):
+            pid = fleet.status(service)
+            fleet.stop_daemon()
+            fleet.end_actor(signal.SIGKILL)
+            self.assertEqual(reported_release(service), "v1")
+            fleet.start()
+            settled(fleet, service, "v1")
+            self.assertEqual(started_of(service, "v1"), starts + 1, pid)
+
+    def test_the_actor_is_killed_in_the_middle_of_a_step(self):
+        for point in ("actor.step.before", "switch.before_exchange", "switch.after_exchange", "actor.step.after", "actor.step.remembered"):
+            with self.subTest(point):
+                fleet, service = self.apart()
+                self.bad_release(fleet, service)
+                starts = started_of(service, "v1")
+                fleet.end_actor(signal.SIGKILL)
+                os.unlink(fleet.actor_socket)
+                fleet.start_actor(ROLLBACKD_FAILPOINT=point)
+                settled(fleet, service, "v2")
+                wait_for("v1 can be gone back to", 20, lambda f=fleet, s=service: f.status(s)["protected"])
+                pull(service)
+                fleet.actor.wait(30)
+                self.assertEqual(fleet.actor.returncode, -signal.SIGKILL)
+                os.unlink(fleet.actor_socket)
+                fleet.start_actor()
+                self.rolled_back_once(fleet, service, starts)
+                self.end(fleet)
+
+    @unittest.skipUnless(shutil.which("strace"), "no strace")
+    def test_the_daemon_is_killed_while_the_actor_is_in_the_middle_of_its_step(self):
+        fleet, service = self.apart()
+        self.bad_release(fleet, service)
+        starts = started_of(service, "v1")
+        before = fleet.actor_said('step="symlink switch"')
+        slow = subprocess.Popen(["strace", "-f", "-qq", "-o", os.path.join(fleet.root, "strace"), "-e", "trace=renameat2", "-e",
+                                 "inject=renameat2:delay_enter=1500000", "-p", str(fleet.actor.pid)], stdin=subprocess.DEVNULL)
+        self.addCleanup(slow.wait, 10)
+        self.addCleanup(slow.terminate)
+
+        def traced():
+            with open("/proc/%d/status" % fleet.actor.pid, encoding="utf-8") as text:
+                return "TracerPid:\t0" not in text.read()
+        wait_for("the actor is slowed down", 10, traced)
+        pull(service)
+        wait_for("the actor has the step", 30, lambda: fleet.actor_said('step="symlink switch"') > before, 0.005)
+        fleet.stop_daemon(signal.SIGKILL)
+        self.assertEqual(service.live(), "v2")  # It is in the actor's hands, and not done yet.
+        fleet.start()
+        self.rolled_back_once(fleet, service, starts, ("succeeded", "abandoned"))
+
+    def test_the_actor_goes_with_a_daemon_that_began_it(self):
+        fleet, service = self.shop(self.fleet(actor="fork"))
+        fleet.start()
+        settled(fleet, service, "v1")
+        children = subprocess.run(["pgrep", "-P", str(fleet.daemon.pid), "-f", "--", "--actor"], capture_output=True, text=True, check=False)
+        actor = int(children.stdout.split()[0])
+        os.kill(actor, signal.SIGKILL)
+        service.release("v2")
+        fleet.deploy(service, "v2")  # By another actor, begun at once.
+        settled(fleet, service, "v2")
+        children = subprocess.run(["pgrep", "-P", str(fleet.daemon.pid), "-f", "--", "--actor"], capture_output=True, text=True, check=False)
+        another = int(children.stdout.split()[0])
+        self.assertNotEqual(another, actor)
+        fleet.stop_daemon()
+        wait_for("the actor has ended", 10, lambda: not os.path.exists("/proc/%d" % another))
+        self.assertEqual(reported_release(service), "v2")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -150,7 +150,7 @@ void Insight::on_decision(const Service& service, const Decision& decision) {
 
 void Insight::on_operation_begins(const Service& service, const OperationRequest& request) {
   const auto at = watched_.find(service.key());
-  if (at != watched_.end() && at->second->bundle_id == request.operation) return;  // Its decision was captured.
+  if (at != watched_.end() && at->second->bundle_id == request.operation) return;          // Its decision was captured.
   if (request.trigger != Trigger::manual || request.kind == OperationKind::drill) return;  // A drill keeps its own.
   Json about = Json::object();
   if (const auto command = commands_.find(request.operation); command != commands_.end()) {

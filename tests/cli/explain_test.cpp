@@ -14,25 +14,24 @@ using testing::StartsWith;
 
 Json json(const char* text) { return Json::parse(text).value(); }
 
-const char* const kEvidence = R"({"service": "shop", "environment": "prod",
-  "operation": {"operation": "op-1", "kind": "rollback", "from": "v2", "to": "v1", "status": "succeeded", "trigger": "automatic", "cause": "health",
-    "begun_unix": 1795176000.5, "switched_unix": 1795176000.6, "ended_unix": 1795176002.0, "duration_seconds": 1.5, "phases": {"switch": 0.1},
-    "steps": [{"number": 1, "component": "app", "driver": "symlink", "action": "switch", "attempt": 1, "status": "done", "took_seconds": 0.004,
-               "begun_unix": 1795176000.55, "error": null}]},
-  "bundle": {"incident": "inc-1", "release": "v2", "release_since": "2026-11-20T12:00:00.000Z", "version": "1.0", "configuration": "sha256:cafe",
+const char* const kEvidence = R"json({"service": "shop", "environment": "prod",
+  "operation": {"operation": "op-1", "kind": "rollback", "from": "v2", "to": "v1", "status": "succeeded", "trigger": "automatic",
+    "cause": "health", "begun_unix": 1795176000.5, "switched_unix": 1795176000.6, "ended_unix": 1795176002.0, "duration_seconds": 1.5,
+    "phases": {"switch": 0.1},
+    "steps": [{"number": 1, "component": "app", "driver": "symlink", "action": "switch", "attempt": 1, "status": "done",
+               "took_seconds": 0.004, "begun_unix": 1795176000.55, "error": null}]},
+  "bundle": {"incident": "inc-1", "release": "v2", "release_since": "2026-11-20T12:00:00.000Z", "version": "1.0",
+    "configuration": "sha256:cafe",
     "decision": {"decision": "rollback", "reason": "v2 fails", "evidence": ["Down firing"], "why_not": ["v0: bad"],
       "timing": {"seen": 1795176000.0, "decided": 1795176000.4},
-      "guards": [{"guard": "budget", "yes": true, "asked": true, "evidence": "0 of 2"}, {"guard": "cooldown", "yes": false, "asked": true, "evidence": "too soon"}]},
+      "guards": [{"guard": "budget", "yes": true, "asked": true, "evidence": "0 of 2"},
+                 {"guard": "cooldown", "yes": false, "asked": true, "evidence": "too soon"}]},
     "alerts": [{"rule": "Down", "expr": "probe_success == 0", "state": "firing", "value": 0, "labels": {"service": "shop"}}],
     "samples": [{"series": "probe_success{}", "points": [[1795175990, 1], [1795176000, 0]]}],
-    "checks": [{"check": "app-log", "answer": "failing", "times": 2, "last": "2026", "detail": "FATAL | <b>`x`</b> [a](http://e)"
-}],
-    "tests": [{"test": "release_on_disk", "result": "passed", "detail": "", "took_seconds": 0}]
-}
-, "told" : [ {"at" : "2026", "severity" : "page", "title" : "T", "channels" : [ {"channel" : "oncall", "state" : "sent"} ]} ],
-           "earlier" : [],
-                       "missing" : ["steps of another"]
-})";
+    "checks": [{"check": "app-log", "answer": "failing", "times": 2, "last": "2026", "detail": "FATAL | <b>`x`</b> [a](http://e)"}],
+    "tests": [{"test": "release_on_disk", "result": "passed", "detail": "", "took_seconds": 0}]},
+  "told": [{"at": "2026", "severity": "page", "title": "T", "channels": [{"channel": "oncall", "state": "sent"}]}],
+  "earlier": [], "missing": ["steps of another"]})json";
 
 TEST(Explain, EveryPartOfTheEvidenceHasItsChapterInReadingOrder) {
   const auto chapters = chapters_of(json(kEvidence));

@@ -77,7 +77,8 @@ TEST(Explain, AnswersOfTheWrongShapeAreNoCrash) {
 
 TEST(Drill, ItsLinksAreShownWithTheirTimes) {
   const std::string text =
-      render_drill(json(R"({"service": "shop", "environment": "prod", "operation": {"status": "failed", "detail": "broke at page"},
+      render_drill(json(R"({"service": "shop", "environment": "prod",
+    "operation": {"status": "failed", "detail": "broke at page"},
     "bundle": {"drill": [{"link": "rule", "state": "passed", "after_seconds": 1.25, "detail": "Down fires"}, {"link": "page", "state": "not reached"}]}})"));
 
   EXPECT_THAT(text, HasSubstr("failed: broke at page"));

@@ -76,10 +76,10 @@ TEST(Explain, AnswersOfTheWrongShapeAreNoCrash) {
 }
 
 TEST(Drill, ItsLinksAreShownWithTheirTimes) {
-  const std::string text =
-      render_drill(json(R"({"service": "shop", "environment": "prod",
+  const std::string text = render_drill(json(R"({"service": "shop", "environment": "prod",
     "operation": {"status": "failed", "detail": "broke at page"},
-    "bundle": {"drill": [{"link": "rule", "state": "passed", "after_seconds": 1.25, "detail": "Down fires"}, {"link": "page", "state": "not reached"}]}})"));
+    "bundle": {"drill": [{"link": "rule", "state": "passed", "after_seconds": 1.25, "detail": "Down fires"},
+               {"link": "page", "state": "not reached"}]}})"));
 
   EXPECT_THAT(text, HasSubstr("failed: broke at page"));
   EXPECT_THAT(text, HasSubstr("rule  passed       1.250 s  Down fires"));

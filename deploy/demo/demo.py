@@ -152,6 +152,8 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave everything running and print where it is")
     options = parser.parse_args()
     fleet, second = Fleet(options.binaries), Fleet(options.binaries)
+    for one in (fleet, second):
+        one.top["actor"] = "fork"  # Steps by a process of their own, as an installation has it.
     demo = Demo(fleet, second)
     good = False
     try:

@@ -25,7 +25,8 @@ add_custom_target(rollbackd_generated ALL DEPENDS ${generated_files})
 install(TARGETS rollbackctl RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS rollbackd RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})
 # systemd reads these under /usr alone. The unit names programs of /usr; under another prefix its ExecStart= wants a drop-in.
-install(FILES ${deploy}/systemd/rollbackd.service DESTINATION lib/systemd/system)
+install(FILES ${deploy}/systemd/rollbackd.service ${deploy}/systemd/rollbackd-actor.service ${deploy}/systemd/rollbackd-actor.socket
+  DESTINATION lib/systemd/system)
 install(FILES ${deploy}/systemd/rollbackd.sysusers DESTINATION lib/sysusers.d RENAME rollbackd.conf)
 install(FILES ${deploy}/systemd/rollbackd.tmpfiles DESTINATION lib/tmpfiles.d RENAME rollbackd.conf)
 install(FILES ${generated}/man/rollbackctl.1 DESTINATION share/man/man1)

@@ -26,7 +26,7 @@ CLONE_NEWNET, SIOCSIFFLAGS, IFF_UP = 0x40000000, 0x8914, 1
 PROGRAMS_BYTES_MAX = 400 << 20
 SHOP = os.path.join(HERE, "..", "..", "deploy", "demo", "shop")
 # What other programs write about the package, or may make anew whenever they like.
-NOT_OURS = ("/var/lib/dpkg/", "/var/lib/systemd/", "/var/cache/", "/etc/group-", "/etc/gshadow-", "/etc/.pwd.lock")
+NOT_OURS = ("/var/lib/dpkg/", "/var/lib/systemd/", "/var/cache/", "/etc/group-", "/etc/gshadow-", "/etc/passwd-", "/etc/shadow-", "/etc/.pwd.lock")
 
 
 def own_network(case):
@@ -104,6 +104,7 @@ class Package(unittest.TestCase):
     def test_the_package_holds_what_it_promises(self):
         names = {line.split()[-1].lstrip(".") for line in run("dpkg-deb", "-c", self.package).splitlines()}
         for name in ("/usr/sbin/rollbackd", "/usr/bin/rollbackctl", "/usr/lib/systemd/system/rollbackd.service",
+                     "/usr/lib/systemd/system/rollbackd-actor.service", "/usr/lib/systemd/system/rollbackd-actor.socket",
                      "/etc/rollbackd/rollbackd.json", "/usr/lib/sysusers.d/rollbackd.conf", "/usr/lib/tmpfiles.d/rollbackd.conf",
                      "/usr/share/man/man8/rollbackd.8.gz",
                      "/usr/share/man/man1/rollbackctl.1.gz", "/usr/share/man/man5/rollbackd.json.5.gz",
@@ -135,7 +136,10 @@ class Life(unittest.TestCase):
         # This machine may be told to start nothing on installation; and a sanitizer's leak check wants a system call that the unit forbids.
         self.inside("rm", "-f", "/usr/sbin/policy-rc.d")
         self.host.run("mkdir", "/etc/systemd/system/rollbackd.service.d")
-        self.write("/etc/systemd/system/rollbackd.service.d/test.conf", "[Service]\nEnvironment=ASAN_OPTIONS=detect_leaks=0\n")
+        self.write("/etc/systemd/system/rollbackd.service.d/test.conf", "[Service]\nEnvironment=ASAN_OPTIONS=detect_leaks=0\n"
+                   "CapabilityBoundingSet=CAP_NET_RAW\nAmbientCapabilities=CAP_NET_RAW\n")  # For ping, as the unit says.
+        self.host.run("mkdir", "/etc/systemd/system/rollbackd-actor.service.d")
+        self.write("/etc/systemd/system/rollbackd-actor.service.d/test.conf", "[Service]\nEnvironment=ASAN_OPTIONS=detect_leaks=0\n")
 
     @contextlib.contextmanager
     def step(self, what):
@@ -211,7 +215,9 @@ class Life(unittest.TestCase):
             self.assertIn("no service is configured", self.host.journal("rollbackd.service"))
             self.inside("rollbackctl", "status")
             self.inside("systemctl", "is-enabled", "rollbackd.service")
-            self.assertEqual(self.inside("stat", "-c", "%a %U %G", "/var/lib/rollbackd").strip(), "750 root rollbackd")
+            self.assertEqual(self.inside("stat", "-c", "%a %U %G", "/var/lib/rollbackd").strip(), "750 rollbackd rollbackd")
+            self.assertEqual(self.inside("stat", "-c", "%a %U %G", "/var/lib/rollbackd-actor").strip(), "700 root root")
+            self.assertEqual(self.inside("ps", "-o", "user=", "-p", self.up()).strip(), "rollbackd")
 
         with self.step("members of its group may read, nobody else of the machine reaches the socket, and changes are root's"):
             as_member = ("setpriv", "--reuid=65534", "--regid=rollbackd", "--clear-groups")

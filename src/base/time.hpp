@@ -50,7 +50,7 @@ struct ClockReading {
   /// The storable form of `t`.
   Stamp to_stamp(Instant t) const;
   /// `s` in this run's engine time. Same boot: compares boot time. Another boot: compares wall time, and never puts
-  /// `s` into the future (a wall clock that was set back makes it "just now", so a cooldown starts again, not endless).
+  /// `s` into the future (a wall clock that was set back makes it "as this boot began", so a cooldown starts again, not endless).
   Instant to_instant(const Stamp& s) const;
 };
 

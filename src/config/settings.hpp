@@ -175,7 +175,7 @@ struct ChangesSettings {
   bool hold = true;                            ///< a change younger than the release holds; false: it is only shown
 };
 
-/// The last good release's process, kept started beside the live one, so that a rollback need not wait for its start.
+/// The files of the release that a rollback would go to, kept in the page cache, so that its start need not wait for the disk.
 struct WarmSettings {
   bool enabled = false;
   std::int64_t memory_bytes_max = 256 << 20;

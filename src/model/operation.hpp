@@ -147,6 +147,16 @@ struct OperationRecord {
   static Result<OperationRecord> from_json(const Json& json, const ClockReading& clock);
 };
 
+/// The process of one component as its manager sees it.
+struct WorldProcess {
+  bool running = false;
+  int pid = 0;
+  Instant started;  ///< engine time of its start; floor of a clock tick (10 ms) unless the keeper knows better
+  std::string executable;
+  bool stopped_cleanly = false;  ///< not running because somebody asked it to stop
+  std::string last_exit;         ///< "exit 1", "signal 9", "" when never run
+};
+
 /// What is really there now: a driver's and a manager's inspection of one component.
 struct World {
   enum class Link { missing, present, not_a_link };
@@ -155,14 +165,7 @@ struct World {
   std::uint64_t link_inode = 0;       ///< of the link itself
   std::string live;                   ///< release id the link leads to; empty when it leads outside the releases directory
   std::vector<std::string> releases;  ///< ids present on disk
-  struct Process {
-    bool running = false;
-    int pid = 0;
-    Instant started;  ///< engine time of its start; floor of a clock tick (10 ms) unless the keeper knows better
-    std::string executable;
-    bool stopped_cleanly = false;  ///< not running because somebody asked it to stop
-    std::string last_exit;         ///< "exit 1", "signal 9", "" when never run
-  };
+  using Process = WorldProcess;
   std::optional<Process> process;  ///< nothing when the component has no service manager
   std::string component{};         ///< which one this is; empty for the whole service
   /// With several components: each one's world, in the configuration's order. Then `live` is their composite id (`name_of`), `link` is

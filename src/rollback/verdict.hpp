@@ -26,7 +26,8 @@ struct VerificationVerdict {
   std::vector<TestResult> results;
 };
 
-/// The world checks count as tests too: "release_on_disk", "process_younger", "identity".
+/// The world checks count as tests too: "release_on_disk", "process_younger", "identity". Another release on disk than the one verified is
+/// unknown, not failed: somebody deployed meanwhile, which says nothing of this one.
 /// failed: any failed or timed out. unknown: nothing failed, but one of the world checks is unknown. unverified: no test ran at all beyond
 /// the world checks, or a test is unknown. verified: everything passed and at least one test or identity looked at the running service.
 VerificationVerdict judge_verification(std::vector<TestResult> world, std::vector<TestResult> tests);

@@ -1,3 +1,5 @@
+#include "engine/engine.hpp"
+
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -5,10 +7,9 @@
 
 #include "base/log.hpp"
 #include "base/text.hpp"
-#include "engine/engine.hpp"
 #include "engine/fleet.hpp"
-#include "engine/insight.hpp"
 #include "engine/housekeeping.hpp"
+#include "engine/insight.hpp"
 #include "engine/service.hpp"
 #include "engine/warm.hpp"
 #include "ledger/ledger.hpp"
@@ -32,8 +33,8 @@ Engine::Engine(asio::any_io_executor executor, config::Settings settings, rules:
       groups_(std::move(groups)),
       due_timer_(executor),
       keep_timer_(executor) {
-  last_turn_ = clock_.now();
   housekeeping_ = std::make_unique<Housekeeping>(*this);
+  last_turn_ = clock_.now();
   warmer_ = std::make_unique<Warmer>(*this);
   fleet_ = std::make_unique<Fleet>(*this);
   insight_ = std::make_unique<Insight>(*this);
@@ -92,12 +93,12 @@ asio::awaitable<void> Engine::run() {
   const auto outbox = spawn(executor_, nullptr, outbox_->run());
   const auto warming = spawn(executor_, nullptr, warmer_->run());
   const auto looking = spawn(executor_, nullptr, insight_->run());
-  const auto watching = spawn(executor_, nullptr, fleet_->run());
   const auto keeping = spawn(executor_, nullptr, housekeeping_->run());
+  const auto watching = spawn(executor_, nullptr, fleet_->run());
   co_await heartbeat();
   watching.cancel();
-  looking.cancel();
   keeping.cancel();
+  looking.cancel();
   warming.cancel();
   outbox.cancel();
 }
@@ -105,8 +106,8 @@ asio::awaitable<void> Engine::run() {
 asio::awaitable<void> Engine::stop() {
   stopping_ = true;
   warmer_->stop();
-  due_timer_.cancel();
   housekeeping_->stop();
+  due_timer_.cancel();
   keep_task_.cancel();
   for (const auto& [key, service] : services_) service->stop();
   for (const auto& [key, service] : services_) co_await service->performed();

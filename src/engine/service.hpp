@@ -112,8 +112,8 @@ class Service : public std::enable_shared_from_this<Service> {
   friend class Engine;
   friend class Warmer;
   friend class Fleet;
-  friend class Insight;
   friend class Housekeeping;
+  friend class Insight;
   void set_pushed_stale_after();
   // service.cpp
   void start_checks();

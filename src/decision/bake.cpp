@@ -82,6 +82,7 @@ void Incident::bake(Turn& turn) {
   const std::string& release = state_.epoch.release;
   if (runs && state_.epoch.baked >= bake_time && state_.epoch.baked_ok) {
     ledger::set_standing(state_, release, Standing::good, "baked " + format_duration(bake_time) + " until " + format_rfc3339(turn.now));
+    turn.add(action::MarkBadOnDisk{release, ""});  // It was perhaps bad once, and would be refused as a target for ever.
     baking_since_.reset();
     turn.add(action::Persist{});
     arm(turn);

@@ -217,6 +217,7 @@ void Incident::handle(Turn& turn, const event::Mark& e) {
   if (!ledger::set_standing(state_, e.release, e.standing, "marked by " + e.principal + ": " + e.reason)) return;
   ask_again_ = true;
   turn.add(action::Persist{});
+  if (e.standing != Standing::bad && e.standing != Standing::revoked) turn.add(action::MarkBadOnDisk{e.release, ""});
   arm(turn);
   notify(turn, Notification::Severity::info, e.release + " of " + state_.service.text() + " is marked " + to_string(e.standing),
          "by " + e.principal + ": " + e.reason);

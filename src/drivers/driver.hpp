@@ -88,7 +88,8 @@ class Driver {  // Puts a release back on one kind of platform.
   /// What the ledger enters for a release found on disk; reads its release.json when there is one (bounded, bad content ignored with a
   /// warning).
   virtual Result<Release> describe(const std::string& release) const = 0;
-  /// Leaves a BAD_RELEASE file beside the release's directory (RELEASES/.ID.BAD_RELEASE), saying why; best effort.
+  /// Leaves a BAD_RELEASE file beside the release's directory (RELEASES/.ID.BAD_RELEASE), saying why; with an empty `reason` takes it away.
+  /// Best effort.
   virtual boost::asio::awaitable<Result<>> mark_bad(std::string release, std::string reason) = 0;
 };
 

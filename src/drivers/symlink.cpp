@@ -194,8 +194,15 @@ class Symlink final : public Driver {
 
   asio::awaitable<Result<>> mark_bad(std::string release, std::string reason) override {
     if (auto id = check_release_id(release); id.has_error()) co_return id.error();
-    auto work = [path = layout_.releases + "/." + release + ".BAD_RELEASE",
-                 text = format_rfc3339(context_.clock->now()) + " " + cut(printable(reason), kReasonBytesMax) + "\n"] {
+    const std::string path = layout_.releases + "/." + release + ".BAD_RELEASE";
+    if (reason.empty()) {
+      auto away = [path]() -> Result<> {
+        if (::unlink(path.c_str()) == 0 || errno == ENOENT) return {};
+        return Error::from_errno("cannot remove " + path, errno);
+      };
+      co_return co_await context_.steps->run(std::move(away));
+    }
+    auto work = [path, text = format_rfc3339(context_.clock->now()) + " " + cut(printable(reason), kReasonBytesMax) + "\n"] {
       return write_marker(path, text);
     };
     co_return co_await context_.steps->run(std::move(work));

@@ -143,7 +143,8 @@ asio::awaitable<void> Service::perform(Action action, std::shared_ptr<const Serv
                    auto task = [](std::shared_ptr<Service> self, action::MarkBadOnDisk m) -> asio::awaitable<void> {
                      auto done = co_await self->driver_->mark_bad(m.release, m.reason);
                      if (!done)
-                       log::warning("cannot leave a BAD_RELEASE file", {{"service", self->key().text()}, {"error", done.error().text()}});
+                       log::warning("the BAD_RELEASE file is not as it should be",
+                                    {{"service", self->key().text()}, {"error", done.error().text()}});
                    };
                    spawn(engine_.executor_, shared_from_this(), task(shared_from_this(), std::move(mark)));
                  },

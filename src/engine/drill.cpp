@@ -514,18 +514,8 @@ asio::awaitable<void> Insight::put_in_order(std::shared_ptr<Service> service, st
   const std::string principal = drill->row.request.principal;
   const LedgerEntry* left = ledger::find(service->incident().state(), drill->left);
   if (taken.kind == DecisionKind::rollback && left != nullptr && left->standing == Standing::bad && drill->standing != Standing::bad) {
-    service->deliver(event::Mark{drill->left, drill->standing, "as before the drill " + drill->row.request.operation, principal});
-    // Its note is written beside all this: it may come a moment later.
-    asio::steady_timer timer(engine_.executor_);
-    const Instant until = engine_.clock_.now() + 2s;
-    bool removed = false;
-    while (!removed && engine_.clock_.now() < until) {
-      auto work = [path = service->component().releases + "/." + drill->left + ".BAD_RELEASE"] { return ::unlink(path.c_str()) == 0; };
-      removed = co_await looks_.run(std::move(work));
-      if (removed) break;
-      const bool waited = co_await pause(timer, kPoll);
-      if (!waited) co_return;
-    }
+    service->deliver(
+        event::Mark{drill->left, drill->standing, "as before the drill " + drill->row.request.operation, principal});  // Its note goes too.
   }
   if (const auto& open = service->incident().state().incident; open && open->id == taken.incident)
     service->deliver(event::Acknowledge{principal});

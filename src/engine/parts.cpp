@@ -279,7 +279,7 @@ asio::awaitable<Result<>> PartsDriver::mark_bad(std::string release, std::string
   if (!world) co_return world.error();
   Result<> first;
   for (std::size_t i = 0; i < parts_.size(); ++i) {
-    if (world->parts[i].live == (*parts)[i].release) continue;
+    if (!reason.empty() && world->parts[i].live == (*parts)[i].release) continue;
     auto marked = co_await parts_[i]->driver->mark_bad((*parts)[i].release, reason);
     if (!marked && first) first = marked.error();
   }

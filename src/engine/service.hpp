@@ -200,6 +200,7 @@ class Service : public std::enable_shared_from_this<Service> {
   std::map<std::string, std::optional<bool>> told_;  ///< by service that it depends on: what the judge heard last
 
   std::optional<World::Process> process_;
+  bool process_heard_ = false;  ///< its manager has told of it since we began
   std::string link_trouble_;
   std::string half_way_now_;           ///< how the components stand after an operation that ended half way, as of the last look
   std::optional<Instant> began_with_;  ///< when the link of an outside deployment was changed, where that was seen later

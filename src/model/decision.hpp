@@ -243,7 +243,7 @@ struct Operate {
 struct Arm {
   std::string release;
 };
-/// Leave a BAD_RELEASE file beside the release's directory.
+/// Leave a BAD_RELEASE file beside the release's directory; with an empty `reason` take it away, because the release is not bad any more.
 struct MarkBadOnDisk {
   std::string release;
   std::string reason;

@@ -366,6 +366,10 @@ TEST_F(SymlinkTest, MarksABadReleaseBesideItNotInIt) {
   EXPECT_THAT(rollbackd::testing::read_file(dir / "releases/.v1.BAD_RELEASE"), HasSubstr("crashed\\x0atwice"));
   EXPECT_TRUE(look("v1", digest).intact);
   EXPECT_THAT(world().releases, ElementsAre("v1", "v2", "v3"));
+
+  ASSERT_TRUE(run_until_done(context, driver->mark_bad("v1", ""))->has_value());
+  EXPECT_FALSE(std::filesystem::exists(dir / "releases" / ".v1.BAD_RELEASE")) << "without a reason the note goes";
+  EXPECT_TRUE(run_until_done(context, driver->mark_bad("v1", ""))->has_value()) << "and again";
 }
 
 /// Runs a watch beside the test's own doing.

@@ -130,7 +130,7 @@ TEST_F(Replay, AnErrorRatioIncidentFiresThePacksRuleAtItsInstantAndIsDecidedARol
   EXPECT_EQ(text.code, 0);
   EXPECT_THAT(text.out, HasSubstr(at(690) + "  shop/prod  HighErrorRatio FIRING value 0.1"));
   EXPECT_THAT(text.out, HasSubstr("shop/prod: 10.09% of its requests fail"));
-  EXPECT_THAT(text.out, HasSubstr("16 guards asked, every one says yes"));
+  EXPECT_THAT(text.out, HasSubstr("22 guards asked, every one says yes"));
   EXPECT_THAT(text.out, HasSubstr("HighErrorRatio shop/prod  |"));
   EXPECT_THAT(text.out, Not(HasSubstr("ProcessCrashed")));
   EXPECT_EQ(text.out, replay({path, "--rule", "HighErrorRatio"}).out) << "the same input gives the same output";

@@ -494,7 +494,7 @@ TEST_F(HistoryTest, AFileOfTheSecondVersionGetsItsIndexesAndTheyAreUsed) {
       [&](const io::SqlRow& row) { plan += row.text(3); });
 
   EXPECT_TRUE(asked.has_value());
-  EXPECT_EQ(file->number("PRAGMA user_version").value(), 3);
+  EXPECT_EQ(file->number("PRAGMA user_version").value(), 4);
   EXPECT_THAT(plan, HasSubstr("USING INDEX operations_by_service"));
 }
 

@@ -125,6 +125,7 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
   const auto hooks = hooks_;  // A reload may bring others; this operation's plan is of these.
   const OperationRequest request = operation.plan().request;
   operating_ = request.operation;
+  drivers::announce_operation(engine_.executor_, request, operation.record().fence);
   if (recovered != Recovered::no) {
     deliver(event::OperationBegan{request.operation, request.kind});
     operation_begins(request, true);

@@ -122,6 +122,24 @@ class Actor(Scenario):
             settled(fleet, service, "v1")
             self.assertEqual(started_of(service, "v1"), starts + 1, pid)
 
+    def test_a_person_acts_where_the_daemon_may_only_observe(self):
+        fleet = Apart(BINARIES)
+        self.addCleanup(self.end, fleet)
+        service = fleet.service("shop", automation="observe")
+        for release in ("v1", "v2"):
+            service.release(release)
+        service.link("v1")
+        fleet.start()
+        settled(fleet, service, "v1")
+        fleet.deploy(service, "v2")
+        settled(fleet, service, "v2")
+        for _ in range(4):  # More than the actor allows of what nobody asked for.
+            for release in ("v1", "v2"):
+                code, said = fleet.ctl("rollback", "shop", "--to", release, "--reason", "by hand", "--force", "--wait")
+                self.assertEqual(code, 0, said)
+        self.assertEqual(service.live(), "v2")
+        self.assertEqual(fleet.actor_said("to=unannounced"), 0)
+
     def test_the_actor_is_killed_in_the_middle_of_a_step(self):
         for point in ("actor.step.before", "switch.before_exchange", "switch.after_exchange", "actor.step.after", "actor.step.remembered"):
             with self.subTest(point):

@@ -44,7 +44,7 @@ class ServiceList {
 struct ReleasePlace {
   io::Fd releases, release;
 };
-/// Opens `releases` (which must not itself be a link) and in it the directory `release` by openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS).
+/// Opens `releases` (which must not itself be a link) and in it the directory `release`, through no link.
 /// @return `not_found`, `refused` (a link, no directory, no release id)
 Result<ReleasePlace> open_release(const std::string& releases, const std::string& release);
 /// Whether `link_value`, read in `directory`, leads to exactly the directory that `place` has open.

@@ -174,8 +174,8 @@ Result<ReleasePlace> open_release(const std::string& releases, const std::string
   if (!out.releases && (errno == ENOTDIR || errno == ELOOP))
     return Error(Errc::refused, releases + " is no directory").because("a link is not followed there").try_next("name what it leads to");
   if (!out.releases) return Error::from_errno("cannot open " + releases, errno);
-  // A release id is one name, without a slash and no "..", so this leads nowhere else. Not openat2: RestrictSUIDSGID= of the unit answers it
-  // with ENOSYS.
+  // A release id is one name, without a slash and no "..", so this leads nowhere else. Not openat2: RestrictSUIDSGID= of the unit answers
+  // it with ENOSYS.
   out.release = Fd(::openat(out.releases.get(), release.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!out.release && errno == ENOENT) return Error(Errc::not_found, "no release " + release + " in " + releases);
   if (!out.release)

@@ -157,7 +157,10 @@ ActorLink::ActorLink(asio::any_io_executor executor, Connect connect)
     : impl_(std::make_shared<Impl>(std::move(executor), std::move(connect))) {}
 ActorLink::~ActorLink() { impl_->connection.close(); }
 
-std::shared_ptr<ActorLink> ActorLink::of(const asio::any_io_executor& executor) { return service_of(executor).link; }
+std::shared_ptr<ActorLink> ActorLink::of(const asio::any_io_executor& executor) {
+  if (!executor) return nullptr;
+  return service_of(executor).link;
+}
 void ActorLink::set(const asio::any_io_executor& executor, std::shared_ptr<ActorLink> link) { service_of(executor).link = std::move(link); }
 
 void announce_operation(const asio::any_io_executor& executor, const OperationRequest& request, std::int64_t fence) {

@@ -24,7 +24,8 @@ class ActorLink : public std::enable_shared_from_this<ActorLink> {
   ActorLink(const ActorLink&) = delete;
   ActorLink& operator=(const ActorLink&) = delete;
 
-  /// The link of this executor's context; a null pointer where steps are done by this process. Set before drivers are made.
+  /// The link of this executor's context; a null pointer where steps are done by this process, and for an empty executor, which no step
+  /// can be run on. Set before drivers are made.
   static std::shared_ptr<ActorLink> of(const boost::asio::any_io_executor& executor);
   static void set(const boost::asio::any_io_executor& executor, std::shared_ptr<ActorLink> link);
 

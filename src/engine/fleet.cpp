@@ -22,7 +22,6 @@ namespace {
 
 constexpr Duration kLookEvery = 500ms;  ///< at the kill switch; events of its directory come earlier
 constexpr std::size_t kEndedMax = 64;
-constexpr const char* kSelf = "rollbackd";
 
 /// True while `service` is being rolled back by itself: from the decision on, not only once the operation has begun. So two services that
 /// decide in the same turn count each other.

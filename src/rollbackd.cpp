@@ -371,6 +371,11 @@ int main(int argc, char** argv) {
     options.offline.rules_directory = options.rules_directory;
     options.offline.program = own_program();
     options.offline.node = host_name();
+    options.offline.choose_actor = [options](const asio::any_io_executor& executor, const config::Settings& settings) {
+      Options own = options;
+      own.user.clear();
+      return choose_actor(executor, settings, own);
+    };
     return cli::rollback_offline(options.offline);
   }
   return run_daemon(options);

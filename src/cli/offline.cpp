@@ -11,7 +11,9 @@
 
 #include "base/text.hpp"
 #include "cli/load.hpp"
+#include "cli/owner.hpp"
 #include "cli/render.hpp"
+#include "drivers/actor_client.hpp"
 #include "engine/engine.hpp"
 
 namespace rollbackd::cli {
@@ -26,32 +28,17 @@ int say(const Error& error, ExitCode code) {
   return static_cast<int>(code);
 }
 
-}  // namespace
-
-int rollback_offline(const OfflineOptions& options) {
-  const std::string rules_directory = options.rules_directory.empty() ? default_rules_directory() : options.rules_directory;
-  Configuration configuration = load_configuration(options.config, rules_directory);
-  for (const auto& problem : configuration.problems) std::fprintf(stderr, "%s\n", printable(problem.text()).c_str());
-  if (!configuration.ok()) return static_cast<int>(ExitCode::other);
-
-  // Only the named service is looked at, and nothing acts by itself.
-  auto& services = configuration.loaded.settings.services;
-  std::erase_if(services, [&](const config::ServiceSettings& s) {
-    return s.key.name != options.service || (!options.environment.empty() && s.key.environment != options.environment);
-  });
-  if (services.empty())
-    return say(Error(Errc::not_found, "there is no service " + options.service + " in " + options.config), ExitCode::other);
-  if (services.size() > 1)
-    return say(Error(Errc::invalid_argument, options.service + " runs in several environments").try_next("name one with --env"),
-               ExitCode::other);
-  configuration.loaded.settings.notify.clear();
-
+int carry_out(const OfflineOptions& options, const config::Settings& settings) {
   asio::io_context context(1);
+  if (auto chosen = options.choose_actor ? options.choose_actor(context.get_executor(), settings) : Result<>{}; !chosen)
+    return say(chosen.error(), ExitCode::other);
+  // After the engine, whose drivers use it, and before the context, whose sockets it has.
+  const std::shared_ptr<void> unlink_actor(nullptr, [&context](void*) { drivers::ActorLink::set(context.get_executor(), nullptr); });
   engine::EngineOptions engine_options;
   engine_options.program = options.program;
   engine_options.node = options.node;
   engine_options.offline = true;
-  engine::Engine engine(context.get_executor(), configuration.loaded.settings, {}, engine_options);
+  engine::Engine engine(context.get_executor(), settings, {}, engine_options);
   int exit_code = static_cast<int>(ExitCode::rollback_error);
   std::optional<record::OperationRow> ended;
   asio::steady_timer ended_timer(context);
@@ -99,6 +86,32 @@ int rollback_offline(const OfflineOptions& options) {
   };
   asio::co_spawn(context, work(), asio::detached);
   context.run();
+  return exit_code;
+}
+
+}  // namespace
+
+int rollback_offline(const OfflineOptions& options) {
+  const std::string rules_directory = options.rules_directory.empty() ? default_rules_directory() : options.rules_directory;
+  Configuration configuration = load_configuration(options.config, rules_directory);
+  for (const auto& problem : configuration.problems) std::fprintf(stderr, "%s\n", printable(problem.text()).c_str());
+  if (!configuration.ok()) return static_cast<int>(ExitCode::other);
+
+  // Only the named service is looked at, and nothing acts by itself.
+  auto& services = configuration.loaded.settings.services;
+  std::erase_if(services, [&](const config::ServiceSettings& s) {
+    return s.key.name != options.service || (!options.environment.empty() && s.key.environment != options.environment);
+  });
+  if (services.empty())
+    return say(Error(Errc::not_found, "there is no service " + options.service + " in " + options.config), ExitCode::other);
+  if (services.size() > 1)
+    return say(Error(Errc::invalid_argument, options.service + " runs in several environments").try_next("name one with --env"),
+               ExitCode::other);
+  configuration.loaded.settings.notify.clear();
+
+  const StateOwner owner(configuration.loaded.settings.state_directory);
+  const int exit_code = carry_out(options, configuration.loaded.settings);
+  owner.give_back();
   return exit_code;
 }
 

@@ -140,6 +140,32 @@ class Actor(Scenario):
         self.assertEqual(service.live(), "v2")
         self.assertEqual(fleet.actor_said("to=unannounced"), 0)
 
+    def test_without_the_daemon_root_goes_through_the_actor_and_leaves_nothing_that_the_daemon_cannot_open(self):
+        fleet, service = self.apart()
+        self.bad_release(fleet, service)
+        starts = started_of(service, "v1")
+        fleet.stop_daemon()
+        os.unlink(os.path.join(fleet.state, "lock"))
+        secret = os.path.join(fleet.root, "of-roots")
+        with open(secret, "w", encoding="utf-8"):
+            pass
+        os.link(secret, os.path.join(fleet.state, "another-name"))  # Whoever owns the directory may try.
+        os.symlink(secret, os.path.join(fleet.state, "link"))
+
+        code, said = fleet.rollbackd("rollback", "shop", "--reason", "no daemon tonight", "--offline")
+
+        self.assertEqual(code, 0, said)
+        self.assertEqual((service.live(), reported_release(service), started_of(service, "v1")), ("v1", "v1", starts + 1))
+        self.assertGreater(fleet.actor_said('step="supervised restart" to=v1'), 0)
+        found = subprocess.run(["find", fleet.state, "-type", "f", "-uid", "0"], capture_output=True, text=True, check=True).stdout.split()
+        self.assertEqual(found, [os.path.join(fleet.state, "another-name")])
+        self.assertEqual(os.stat(secret).st_uid, 0)
+        os.unlink(found[0])
+        fleet.start()
+        settled(fleet, service, "v1")
+        self.assertEqual([row["status"] for row in fleet.operations(service, kind="rollback")], ["succeeded"])
+        self.assertEqual((standing(fleet, service, "v2"), started_of(service, "v1")), ("bad", starts + 1))
+
     def test_the_actor_is_killed_in_the_middle_of_a_step(self):
         for point in ("actor.step.before", "switch.before_exchange", "switch.after_exchange", "actor.step.after", "actor.step.remembered"):
             with self.subTest(point):

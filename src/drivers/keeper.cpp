@@ -189,7 +189,9 @@ class Keeper {
   };
   struct Request {
     std::string what, token;
-    std::vector<std::uint64_t> clients;  ///< who wait for the answer
+    std::vector<std::uint64_t> clients;     ///< who wait for the answer
+    std::int64_t unless_since_boot_ns = 0;  ///< of a restart: a process started then or later is the new one; 0: none is
+    bool already = false;
   };
 
   std::string file(const char* name) const { return directory_ + "/" + name; }
@@ -590,6 +592,7 @@ class Keeper {
     const auto json = Json::parse(std::string_view(buffer.data(), static_cast<std::size_t>(n)));
     if (json.has_error() || !json.value()["do"].is_string()) return drop(id);
     Request request{json.value()["do"].string_or(""), json.value()["token"].string_or("").substr(0, 256), {id}};
+    request.unless_since_boot_ns = json.value()["unless_since_boot_ns"].int_or(0);
     const std::string& what = request.what;
     if (what == "status") return answer(request, "");
     if (what == "watch") {
@@ -629,6 +632,12 @@ class Keeper {
   void carry_on() {
     const std::string what = current_->what;
     if (what == "start" && pid_ != 0 && state_ == State::running) return answer(*std::exchange(current_, std::nullopt), "");
+    // What crashed before the restart was asked for may have been started again since: once more would be an outage for nothing.
+    const std::int64_t since = current_->unless_since_boot_ns;
+    if (what == "restart" && state_ == State::running && since > 0 && started_boot_ns_ >= since) {
+      current_->already = true;
+      return answer(*std::exchange(current_, std::nullopt), "");
+    }
     if (pid_ != 0) {
       if (state_ == State::running || (state_ == State::stopping && !due_)) stop_service();
       return;
@@ -655,6 +664,7 @@ class Keeper {
     json.set("running", pid_ != 0).set("pid", pid_).set("started_boot_ns", pid_ != 0 ? started_boot_ns_ : 0);
     json.set("stopped_by_person", stopped_by_person_).set("last_exit", last_exit_ ? last_exit_->detail : "");
     json.set("settings", settings_.fingerprint());
+    if (request.already) json.set("already", true);
     if (!request.token.empty() && (request.what == "start" || request.what == "restart" || request.what == "stop")) {
       tokens_.emplace_back(request.token, json);
       while (tokens_.size() > kTokensMax) tokens_.pop_front();

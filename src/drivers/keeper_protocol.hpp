@@ -3,7 +3,8 @@
 // The socket is SOCK_SEQPACKET: one JSON object a message, at most kMessageBytesMax. To the keeper:
 //   {"do": "start|restart|stop|status|watch|reload_settings|end", "token": "..."}
 // Back, one answer a request, when it is done: {"reply": DO, "token", "ok", "error", "running", "pid", "started_boot_ns",
-// "stopped_by_person", "last_exit", "settings"}. A token that was answered before gets its first answer again and nothing is done. After
+// "stopped_by_person", "last_exit", "settings"}. A token that was answered before gets its first answer again and nothing is done. A
+// restart with "unless_since_boot_ns" is done already ("already": true) where the running process was started at that time or later. After
 // "watch" each change comes as
 //   {"event": "running|exited|start_failed", "pid", "started_boot_ns", "at_boot_ns", "code_known", "code", "signal", "requested", "oom",
 //   "detail"}

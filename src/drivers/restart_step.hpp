@@ -29,6 +29,10 @@ inline std::optional<Outcome> refuse_other_step(const Step& step, const std::str
           .because(step.driver + " " + step.action + " version " + std::to_string(step.version) + " is none of " + driver + "'s")};
 }
 
+/// "unless_since_boot_ns" of a restart: a process that began then or later (boot time) is the new one, started by whoever brings back what
+/// crashed, and is not started again. 0: every process is an old one.
+inline std::int64_t unless_since(const Step& step) { return step.arguments["unless_since_boot_ns"].int_or(0); }
+
 /// A step that could not be carried out, by its error. `unknown`: it may have happened all the same.
 inline Outcome failed_step(Error error) {
   const auto status = error.code == Errc::timed_out                                          ? Outcome::Status::timed_out

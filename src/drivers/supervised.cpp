@@ -141,12 +141,14 @@ class Supervised final : public Manager {
     if (auto refused = refuse_other_step(step, "supervised")) co_return *std::move(refused);
     const auto until = std::chrono::steady_clock::now() + deadline;
     if (auto kept = co_await ensure_keeper(); kept.has_error()) co_return failed_step(kept.error());
-    auto answer = co_await ask("restart", restart_token(step), until - std::chrono::steady_clock::now());
+    const std::int64_t since = unless_since(step);
+    auto answer = co_await ask("restart", restart_token(step), until - std::chrono::steady_clock::now(), since);
     if (answer.has_error()) co_return failed_step(answer.error());
     const Json& json = answer.value();
     Json facts = Json::object();
     facts.set("pid", json["pid"]).set("started_boot_ns", json["started_boot_ns"]);
-    if (json["ok"].bool_or(false)) co_return Outcome{Outcome::Status::done, std::move(facts), Error()};
+    const auto how = json["already"].bool_or(false) ? Outcome::Status::already_done : Outcome::Status::done;
+    if (json["ok"].bool_or(false)) co_return Outcome{how, std::move(facts), Error()};
     co_return Outcome{Outcome::Status::failed, std::move(facts),
                       Error(Errc::io, "the keeper could not restart " + context_.service.text()).because(json["error"].string_or(""))};
   }
@@ -207,12 +209,13 @@ class Supervised final : public Manager {
   }
 
   /// One request on a connection of its own; waits for its answer.
-  asio::awaitable<Result<Json>> ask(std::string what, std::string token, Duration timeout) {
+  asio::awaitable<Result<Json>> ask(std::string what, std::string token, Duration timeout, std::int64_t unless_since_boot_ns = 0) {
     auto connection = Connection::open(context_.executor, context_.service_directory);
     if (connection.has_error()) co_return connection.error();
     Json request = Json::object();
     request.set("do", what);
     if (!token.empty()) request.set("token", token);
+    if (unless_since_boot_ns > 0) request.set("unless_since_boot_ns", unless_since_boot_ns);
     if (auto sent = connection.value().send(request); sent.has_error()) co_return sent.error();
     co_return co_await connection.value().receive(timeout);
   }

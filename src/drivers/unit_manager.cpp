@@ -215,7 +215,10 @@ asio::awaitable<Outcome> UnitManager::run_once(Step step, Duration deadline) {
   auto facts = co_await ask(until);
   if (facts.has_error()) co_return failed_step(facts.error());
   if (auto refusal = refuse(facts.value())) co_return failed_step(*std::move(refusal));
-  if (repeated && facts.value().running() && is_young(facts.value(), since, *context_.clock))
+  // Or systemd's own Restart= was there first. Surely young: behind the switch by more than two clocks can differ.
+  const std::int64_t released = unless_since(step);
+  const bool restarted = released > 0 && is_young(facts.value(), context_.clock->from_boot_ns(released) + 2 * kClockSlack, *context_.clock);
+  if (facts.value().running() && (restarted || (repeated && is_young(facts.value(), since, *context_.clock))))
     co_return Outcome{Outcome::Status::already_done, process_facts_of(facts.value(), *context_.clock), Error()};
 
   memory_.begin(token, context_.clock->to_boot_ns(since));

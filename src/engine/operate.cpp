@@ -147,6 +147,8 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
   if (recovered != Recovered::no) engine_.history_->add(row);
 
   std::optional<rollback::Finish> finish;
+  // Since when all that a new process reads is in place: what began later need not be restarted. After a crash recovery spares such ones.
+  std::optional<Instant> in_place;
   while (!finish) {
     rollback::Answer answer = rollback::DeadlinePassed{};
     if (auto* write = std::get_if<rollback::WriteRecord>(&ask)) {
@@ -169,6 +171,8 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
       if (stopped.empty()) {
         failpoint((run->undo ? "undo." + run->step.component : run->step.action + "." + run->step.component).c_str(), "before");
         rollback::RunStep wanted = *run;
+        if (wanted.step.action == "restart" && !wanted.undo && in_place)
+          wanted.step.arguments.set("unless_since_boot_ns", engine_.clock_.to_boot_ns(*in_place));
         Json facts = facts_of(operation);
         outcome = co_await run_step(std::move(wanted), hooks, std::move(facts));
       } else {  // Nothing was begun: the machine is told so, and gives up.
@@ -177,6 +181,11 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
         outcome.error = Error(Errc::refused, "not begun").because(stopped);
       }
       const Instant ended = engine_.clock_.now();
+      if (run->undo) {
+        in_place.reset();
+      } else if ((run->step.action == "switch" && outcome.ok()) || (run->step.action == "hook" && in_place)) {
+        in_place = ended;
+      }
       record::StepRow step_row{run->step, outcome, wall(begun), ended - begun};
       if (run->undo) {  // A row of its own, behind the others and in the order of undoing.
         step_row.step.action = "undo";

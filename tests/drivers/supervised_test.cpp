@@ -160,6 +160,28 @@ TEST_F(SupervisedTest, ARestartIsDoneOncePerToken) {
   EXPECT_NE(attempt.facts["pid"], outcome.facts["pid"]);
 }
 
+TEST_F(SupervisedTest, WhatTheKeeperStartedSinceTheSwitchIsNotStartedOnceMore) {
+  attach();
+  const int bad = inspect().pid;
+  const std::int64_t switched = clock.to_boot_ns(clock.now());
+  ::kill(bad, SIGABRT);
+  for (int i = 0; i < 1000 && (!inspect().running || inspect().pid == bad); ++i) ::usleep(10'000);
+  const int good = inspect().pid;
+  ASSERT_NE(good, bad);
+
+  Step step = restart_step("op");
+  step.arguments.set("unless_since_boot_ns", switched);
+  const Outcome spared = run(step);
+  Step later = restart_step("op-2");
+  later.arguments.set("unless_since_boot_ns", clock.to_boot_ns(clock.now()));
+  const Outcome older = run(later);
+
+  EXPECT_EQ(spared.status, Outcome::Status::already_done) << spared.error.text();
+  EXPECT_EQ(spared.facts["pid"].int_or(0), good);
+  EXPECT_EQ(older.status, Outcome::Status::done) << older.error.text();
+  EXPECT_NE(older.facts["pid"].int_or(0), good);
+}
+
 TEST_F(SupervisedTest, WatchTellsStartsExitsAndTheirReason) {
   watch();
   ASSERT_TRUE(wait_for(Kind::running));

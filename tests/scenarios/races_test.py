@@ -1,11 +1,15 @@
-"""Automatic rollback, manual rollback, outside deployment and a stop by a person within 50 ms of each other: a few rounds of the faults' race."""
+"""Automatic rollback, manual rollback, outside deployment and a stop by a person within 50 ms of each other: a few rounds of the faults' race.
+And a bad release that crashes between the switch and its restart."""
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import unittest
 
-from harness import BINARIES, Scenario
+from harness import BINARIES, Scenario, pull, rollback_of, settled, trigger, wait_for
+from kill_test import counting_starts, process_of, started_of
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "faults"))
 from races import Races  # noqa: E402
@@ -25,6 +29,47 @@ class Race(Scenario):
 
         self.assertEqual([one["why"] for one in tally.violations], [])
         self.assertEqual(tally.points, ROUNDS)
+
+    @unittest.skipUnless(shutil.which("strace"), "no strace")
+    def test_a_release_that_its_keeper_started_after_the_switch_is_not_started_once_more(self):
+        fleet, service = self.shop()
+        body = service.configuration()["components"]
+        body[0]["process"]["restart_delay"] = "10ms"
+        service.settings["components"] = body
+        counting_starts(service, "v1")
+        fleet.start()
+        settled(fleet, service, "v1")
+        service.release("v2", "health-500", when=trigger(service))
+        fleet.deploy(service, "v2")
+        settled(fleet, service, "v2")
+        wait_for("v1 can be gone back to", 20, lambda: fleet.status(service)["protected"])
+        starts = started_of(service, "v1")
+        bad, _ = process_of(fleet, service)
+        # The record of the switch takes its time: in it the keeper restarts what crashes.
+        slow = subprocess.Popen(["strace", "-f", "-qq", "-o", os.devnull, "-P", os.path.join(fleet.state, "shop.demo.state"), "-e",
+                                 "trace=pwrite64", "-e", "inject=pwrite64:delay_enter=500000", "-p", str(fleet.daemon.pid)],
+                                stdin=subprocess.DEVNULL)
+        self.addCleanup(slow.wait, 10)
+        self.addCleanup(slow.terminate)
+        tasks = "/proc/%d/task" % fleet.daemon.pid
+
+        def traced():
+            for task in os.listdir(tasks):
+                with open(os.path.join(tasks, task, "status"), encoding="utf-8") as text:
+                    if "TracerPid:\t0" in text.read():
+                        return False
+            return True
+        wait_for("the daemon is slowed down", 10, traced)
+        pull(service)
+        wait_for("`current` leads to v1", 40, lambda: service.live() == "v1", 0.005)
+        os.kill(bad, signal.SIGKILL)
+
+        row = rollback_of(fleet, service, "v2", 60)
+        self.assertEqual(row["status"], "succeeded", row)
+        settled(fleet, service, "v1")
+        restart = [step for step in fleet.get("/api/v1/operations/" + row["operation"])[1]["steps"] if step["action"] == "restart"]
+        self.assertEqual([step["status"] for step in restart], ["already_done"], restart)
+        self.assertEqual(started_of(service, "v1"), starts + 1)
 
 
 if __name__ == "__main__":

@@ -281,6 +281,11 @@ class Life(unittest.TestCase):
             self.inside("rollbackctl", "mark", "good", "job", "v2", "--reason", "known well")
             daemon, running = self.up(), self.running()
             self.assertTrue(all(running.values()), running)
+            # As a version without an actor leaves it: everything is root's, and the keepers' directories are there too.
+            self.inside("rm", "-r", "/var/lib/rollbackd/services")
+            self.inside("mv", "-T", "/var/lib/rollbackd-actor/services", "/var/lib/rollbackd/services")
+            self.inside("chown", "-R", "root:root", "/var/lib/rollbackd/services")
+            self.inside("find", "/var/lib/rollbackd", "-maxdepth", "1", "-type", "f", "-exec", "chown", "root:root", "{}", "+")
             self.inside("dpkg", "--force-unsafe-io", "-i", self.upgrade)
             wait_for("another daemon is active", 30, lambda: self.up() != daemon)
             wait_for("job and task are watched again", 30, lambda: self.status("job").get("started") and self.status("task").get("started"))
@@ -289,6 +294,26 @@ class Life(unittest.TestCase):
             self.assertIn(("v2", "good"), [(r["release"], r["standing"]) for r in ledger])
             self.assertIn("rollback", self.inside("rollbackctl", "history", "web"))
             self.inside("test", "-e", "/etc/rollbackd/services.d/web.json")
+            self.assertEqual(self.inside("find", "/var/lib/rollbackd", "-type", "f", "-user", "root"), "")
+            self.inside("test", "-S", "/var/lib/rollbackd-actor/services/job.prod/keeper.sock")
+
+        with self.step("after the upgrade the actor reaches the keepers of before"):
+            for name, port in (("job", 8082), ("task", 8083)):
+                self.inside("rollbackctl", "rollback", name, "--to", "v1", "--reason", "a test", "--force", "--wait")
+                self.assertEqual(self.released(port), "v1")
+                self.assertEqual(len(self.running()[name]), 1)
+            running = self.running()
+
+        with self.step("on the day on which the daemon does not start root goes back by the actor"):
+            self.inside("systemctl", "stop", "rollbackd.service")
+            self.inside("rollbackd", "rollback", "web", "--to", "v2", "--reason", "no daemon", "--offline", "--force")
+            self.inside("rollbackd", "rollback", "job", "--to", "v2", "--reason", "no daemon", "--offline", "--force")
+            self.assertEqual((self.released(8081), self.released(8082)), ("v2", "v2"))
+            self.assertEqual(self.inside("find", "/var/lib/rollbackd", "-type", "f", "-user", "root"), "")
+            self.inside("systemctl", "start", "rollbackd.service")
+            wait_for("job is watched again", 30, lambda: self.status("job").get("started") and self.status("job")["release"] == "v2")
+            self.assertEqual(len(self.running()["job"]), 1)
+            running = self.running()
 
         with self.step("a daemon that was killed comes back by itself, and its services never noticed"):
             daemon = self.up()

@@ -71,6 +71,7 @@ struct ActorLink::Impl : std::enable_shared_from_this<Impl> {
     asio::steady_timer more;  ///< cancelled when something came
     std::deque<Json> events;
     std::optional<Result<Json>> answer;
+    bool by_actor = false;  ///< the answer; else it is the connection's end
   };
   Impl(asio::any_io_executor e, Connect c) : executor(std::move(e)), connect(std::move(c)) {}
   asio::any_io_executor executor;
@@ -113,6 +114,7 @@ struct ActorLink::Impl : std::enable_shared_from_this<Impl> {
           at->second->events.push_back(std::move(answer->result));
         } else {
           at->second->answer = answer->error.code != Errc::none ? Result<Json>(answer->error) : Result<Json>(std::move(answer->result));
+          at->second->by_actor = true;
         }
         at->second->more.cancel();
       }
@@ -188,7 +190,8 @@ actor::About ActorLink::about(const std::string& operation) const {
   return {};
 }
 
-asio::awaitable<Result<Json>> ActorLink::ask(Request request, Duration timeout, std::shared_ptr<const std::atomic<bool>> stop) {
+asio::awaitable<Result<Json>> ActorLink::ask(Request request, Duration timeout, std::shared_ptr<const std::atomic<bool>> stop,
+                                             std::shared_ptr<bool> answered) {
   const auto impl = impl_;
   auto sent = impl->send(request);
   if (sent.has_error()) co_return sent.error();
@@ -214,6 +217,7 @@ asio::awaitable<Result<Json>> ActorLink::ask(Request request, Duration timeout, 
     }
   }
   impl->pending.erase(request.id);
+  if (answered) *answered = pending->by_actor;
   co_return *std::move(pending->answer);
 }
 
@@ -285,12 +289,14 @@ asio::awaitable<Outcome> step_by_actor(std::shared_ptr<ActorLink> link, Request 
   }
 }
 
-/// A question that changes nothing that a second asking would: asked again for a moment when the actor is not there or went away.
+/// A question that changes nothing that a second asking would: asked again for a moment when the actor is not there or went away, but not
+/// when it says itself that something else is not there, such as a keeper that was not begun yet.
 asio::awaitable<Result<Json>> ask_patiently(std::shared_ptr<ActorLink> link, Request request, Duration timeout) {
   const auto until = Steady::now() + kPatience;
+  const auto answered = std::make_shared<bool>(false);
   while (true) {
-    auto answer = co_await link->ask(request, timeout);
-    if (!answer.has_error() || answer.error().code != Errc::unavailable || Steady::now() >= until) co_return answer;
+    auto answer = co_await link->ask(request, timeout, nullptr, answered);
+    if (!answer.has_error() || *answered || answer.error().code != Errc::unavailable || Steady::now() >= until) co_return answer;
     const bool goes_on = co_await pause(kAgain);
     if (!goes_on) co_return answer;
   }

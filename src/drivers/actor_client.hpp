@@ -37,8 +37,10 @@ class ActorLink : public std::enable_shared_from_this<ActorLink> {
   /// One request, one answer. @return the actor's error, `unavailable` (no actor, or it went away: whether it acted is not known),
   ///         `timed_out`, `cancelled`
   /// @param stop  once true the actor is told to give up
+  /// @param answered  becomes true when what is returned is the actor's word, not the link's
   boost::asio::awaitable<Result<Json>> ask(actor::Request request, Duration timeout,
-                                           std::shared_ptr<const std::atomic<bool>> stop = nullptr);
+                                           std::shared_ptr<const std::atomic<bool>> stop = nullptr,
+                                           std::shared_ptr<bool> answered = nullptr);
   /// A request that is answered by events, until it ends (the error says why) or is cancelled.
   boost::asio::awaitable<Error> follow(actor::Request request, std::function<void(const Json&)> event);
 

@@ -392,6 +392,45 @@ TEST(Actor, GarbageIsAnsweredWhereItNamesAnIdAndTheConnectionGoesOn) {
   EXPECT_EQ(actor::Answer::decode(**run_until_done(w.context, mine.receive()))->result["version"].int_or(0), actor::kVersion);
 }
 
+TEST(ActorClient, WhatTheActorSaysIsNotThereIsNotWaitedForAsIfTheActorWereNotThere) {
+  asio::io_context context;
+  std::optional<io::Seqpacket> actor_end;
+  auto connect = [&]() -> Result<io::Seqpacket> {
+    auto pair = io::seqpacket_pair();
+    actor_end = io::Seqpacket(context.get_executor(), std::move(pair->second), actor::kMessageBytesMax);
+    return io::Seqpacket(context.get_executor(), std::move(pair->first), actor::kMessageBytesMax);
+  };
+  io::Clock clock;
+  DriverContext c;
+  c.executor = context.get_executor();
+  c.clock = &clock;
+  c.service = {"shop", "prod"};
+  c.settings.name = "app";
+  auto manager = make_remote_manager(std::make_shared<ActorLink>(context.get_executor(), connect), c, nullptr);
+  std::optional<Error> error;
+  asio::co_spawn(context, manager->inspect(), [&](const std::exception_ptr&, Result<World::Process> r) {
+    error = r.error();
+    actor_end->close();
+  });
+  int asked = 0;
+  auto answer = [&]() -> asio::awaitable<int> {
+    while (true) {
+      auto message = co_await actor_end->receive();
+      if (message.has_error()) co_return 0;
+      ++asked;
+      actor::Answer no;
+      no.id = Request::decode(*message)->id;
+      no.error = Error(Errc::unavailable, "the keeper is not there");
+      [[maybe_unused]] const auto posted = actor_end->post(no.encode());
+    }
+  };
+  asio::post(context, [&] { asio::co_spawn(context, answer(), asio::detached); });
+  context.run_for(10s);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->what, "the keeper is not there");
+  EXPECT_EQ(asked, 1);
+}
+
 TEST(Actor, AStepWhoseActorDiesIsAskedAgainAndWithoutOneItFailsPlainly) {
   asio::io_context context;
   int tries = 0;

@@ -439,19 +439,37 @@ class Keeper {
     }
   }
 
-  /// Forks and executes; looks up user, directory and program anew, so that a path through `current` follows the link.
+  /// Forks and executes; looks up user, directory and program anew, so that a path through `current` follows the link. The child waits
+  /// until its pid is saved: a keeper that is killed meanwhile leaves none that its successor does not know of.
   Result<> start_service() {
-    std::array<int, 2> ends{};
+    std::array<int, 2> ends{}, go{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) return not_started(Error::from_errno("cannot make a pipe", errno));
     const Fd reader(ends[0]);
     Fd writer(ends[1]);
+    if (::pipe2(go.data(), O_CLOEXEC) != 0) return not_started(Error::from_errno("cannot make a pipe", errno));
+    const Fd told(go[0]);
+    Fd tell_go(go[1]);
     const Prepared prepared = prepare_child();
     oom_kills_at_start_ = oom_kills();
     const std::int64_t before = boot_now();
     const int pid = ::fork();
     if (pid < 0) return not_started(Error::from_errno("cannot fork", errno));
-    if (pid == 0) become_service(prepared, writer.get());
+    if (pid == 0) {
+      tell_go.reset();  // Else it would never see that the keeper is gone.
+      char word = 0;
+      while (::read(told.get(), &word, 1) < 0 && errno == EINTR) {
+      }
+      if (word == 0) ::_exit(127);
+      become_service(prepared, writer.get());
+    }
     writer.reset();
+    const bool stopped_before = std::exchange(stopped_by_person_, false);
+    pid_ = pid;
+    started_boot_ns_ = before;  // Not later than the truth, and later than whatever this start follows.
+    save_state();
+    const char word = 1;
+    (void)!::write(tell_go.get(), &word, 1);  // A child that is gone already says nothing below.
+    tell_go.reset();
 
     ExecFailure failure;
     pollfd wait{reader.get(), POLLIN, 0};
@@ -462,20 +480,19 @@ class Keeper {
       ::kill(-pid, SIGKILL);
       ::kill(pid, SIGKILL);
       ::waitpid(pid, nullptr, 0);
+      pid_ = 0;
+      stopped_by_person_ = stopped_before;
+      save_state();
       if (n != static_cast<ssize_t>(sizeof failure))
         return not_started(Error(Errc::timed_out, "cannot execute " + settings_.argv[0]).because("it did not begin within 10s"));
       Error error = Error::from_errno(std::string(failure.doing.data()) + " " + failed_at(failure), failure.error);
       return not_started(std::move(error));
     }
-    pid_ = pid;
     child_ = true;
-    started_boot_ns_ = before;  // Not later than the truth, and later than whatever this start follows.
     started_at_ = Steady::now();
     pidfd_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U)));
     state_ = State::running;
-    stopped_by_person_ = false;
     wanted_ = true;
-    save_state();
     tell("running", running_json());
     return {};
   }

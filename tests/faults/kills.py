@@ -117,6 +117,8 @@ class Kill(Sweep):
             became = dies_or_completes(world, bad)
         finally:
             strace.close()
+        if became == "completed" and inject.died(world.daemon, 0.02):
+            became = "killed"  # By a call after the rollback's end, before the tracer let go.
         if became == "killed":
             code = world.daemon.returncode
             expect(code == (-signal.SIGKILL if self.signal == "KILL" else 0), "exit code", "rollbackd ended with %s\n%s" % (code, world.tail()))

@@ -154,6 +154,8 @@ def main():
     fleet, second = Fleet(options.binaries), Fleet(options.binaries)
     for one in (fleet, second):
         one.top["actor"] = "fork"  # Steps by a process of their own, as an installation has it.
+        # Half of the services going back within ten minutes is the breaker's idea of trouble, and this program's purpose.
+        one.top["breaker"] = {"share_percent": 100}
     demo = Demo(fleet, second)
     good = False
     try:

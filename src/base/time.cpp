@@ -22,6 +22,14 @@ Error not_a_duration(std::string_view text) {
   return Error(Errc::invalid_argument, "\"" + std::string(text) + "\" is not a duration").try_next("write it like 500ms, 30s, 5m or 1h30m");
 }
 
+/// a - b; what a file may hold is not bounded, so a distance beyond 146 years is 146 years.
+std::int64_t minus(std::int64_t a, std::int64_t b) {
+  constexpr std::int64_t kFar = std::numeric_limits<std::int64_t>::max() / 2;
+  std::int64_t out = 0;
+  if (__builtin_sub_overflow(a, b, &out)) return a < b ? -kFar : kFar;
+  return std::clamp(out, -kFar, kFar);
+}
+
 }  // namespace
 
 Stamp ClockReading::to_stamp(Instant t) const {
@@ -30,9 +38,9 @@ Stamp ClockReading::to_stamp(Instant t) const {
 }
 
 Instant ClockReading::to_instant(const Stamp& s) const {
-  if (s.boot_id == stamp.boot_id) return instant - Duration(stamp.boot_ns - s.boot_ns);
+  if (s.boot_id == stamp.boot_id) return instant - Duration(minus(stamp.boot_ns, s.boot_ns));
   // It happened before this boot began, whatever the wall clock says: the process that runs now is younger than it.
-  return instant - Duration(std::max(std::max<std::int64_t>(0, stamp.boot_ns), stamp.wall_ns - s.wall_ns));
+  return instant - Duration(std::max(std::max<std::int64_t>(0, stamp.boot_ns), minus(stamp.wall_ns, s.wall_ns)));
 }
 
 Result<Duration> parse_duration(std::string_view text) {

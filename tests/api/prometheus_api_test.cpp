@@ -307,7 +307,12 @@ TEST_F(PrometheusApiTest, OfManyQueriesSomeRunSomeWaitAndFurtherOnesAreRefused) 
 }
 
 TEST_F(PrometheusApiTest, ALargeAnswerIsWrittenElsewhereAndSentInPieces) {
-  for (int i = 0; i < 700; ++i) sample(requests("instance-" + std::to_string(i)), 1000, i);
+  Batch batch;  // In one: each batch has the rules look at all that is there.
+  batch.service = {"shop", "prod"};
+  batch.check = "app";
+  batch.began = batch.at = Instant::from_seconds(1000);
+  for (int i = 0; i < 700; ++i) batch.samples.push_back({requests("instance-" + std::to_string(i)), static_cast<double>(i)});
+  judge().on_batch(batch);
 
   const ServerResponse response =
       test::run_for(context_, api_->handle(request("/api/v1/query", {{"query", "requests"}, {"time", "1000"}})));

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace rollbackd {
 namespace {
 
@@ -74,4 +76,14 @@ TEST_F(Clocks, AnInstantBeforeTheBootHasANegativeBootTimeAndReadsBack) {
 }
 
 }  // namespace
+TEST_F(Clocks, ADamagedStampIsFarAwayNotUndefined) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max(), kLeast = std::numeric_limits<std::int64_t>::min();
+
+  for (const std::int64_t wild : {kMost, kLeast})
+    for (const char* boot : {"boot-a", "boot-b"}) {
+      const Instant read = before_.to_instant(Stamp{boot, wild, wild});
+      EXPECT_EQ(read < before_.instant, wild < 0 || boot == std::string("boot-b")) << boot << " " << wild;
+    }
+}
+
 }  // namespace rollbackd

@@ -137,7 +137,7 @@ class Life(unittest.TestCase):
         self.inside("rm", "-f", "/usr/sbin/policy-rc.d")
         self.host.run("mkdir", "/etc/systemd/system/rollbackd.service.d")
         self.write("/etc/systemd/system/rollbackd.service.d/test.conf", "[Service]\nEnvironment=ASAN_OPTIONS=detect_leaks=0\n"
-                   "CapabilityBoundingSet=CAP_NET_RAW\nAmbientCapabilities=CAP_NET_RAW\n")  # For ping, as the unit says.
+                   "CapabilityBoundingSet=CAP_NET_RAW\nAmbientCapabilities=CAP_NET_RAW\nSystemCallFilter=capset @setuid\n")  # For ping.
         self.host.run("mkdir", "/etc/systemd/system/rollbackd-actor.service.d")
         self.write("/etc/systemd/system/rollbackd-actor.service.d/test.conf", "[Service]\nEnvironment=ASAN_OPTIONS=detect_leaks=0\n")
 

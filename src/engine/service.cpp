@@ -212,8 +212,8 @@ void Service::on_process(ProcessEvent event) {
   const bool first = event.kind != ProcessEvent::Kind::lost && !std::exchange(process_heard_, true);
   if (event.kind == ProcessEvent::Kind::running && event.started + kTick > new_process_since()) deliver(event::Started{event.started});
   if (event.kind == ProcessEvent::Kind::exited || event.kind == ProcessEvent::Kind::start_failed) {
-    // The exit of a process older than the switch says nothing about the release that is live now; but one that is down when we begin (after
-    // a boot, for example) does not run now, however old it is.
+    // The exit of a process older than the switch says nothing about the release that is live now; but one that is down when we begin
+    // (after a boot, for example) does not run now, however old it is.
     const bool older = !first && event.kind == ProcessEvent::Kind::exited && event.started + kTick < new_process_since();
     if (!older) deliver(event::Stopped{event.at, event.kind == ProcessEvent::Kind::exited && event.clean(), event.detail});
   }

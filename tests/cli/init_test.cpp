@@ -224,7 +224,8 @@ TEST(Generate, CompletionAndManualKnowTheCommandsAndTheirOptions) {
                           HasSubstr("good bad revoked"), Not(HasSubstr("words)"))));
   EXPECT_THAT(zsh, AllOf(HasSubstr("#compdef rollbackctl"), HasSubstr("_rollbackctl_check_config()"),
                          HasSubstr("--emergency[The short deadline]")));
-  EXPECT_THAT(commands, AllOf(HasSubstr(".It Ic rollback Op Ar service\n"), HasSubstr(".It Fl \\-emergency\n"), Not(HasSubstr("generate"))));
+  EXPECT_THAT(commands,
+              AllOf(HasSubstr(".It Ic rollback Op Ar service\n"), HasSubstr(".It Fl \\-emergency\n"), Not(HasSubstr("generate"))));
   EXPECT_THAT(settings, AllOf(HasSubstr(".It Cm services[].policy.bake_time Pq default: Li 10m\n"), HasSubstr(".It Cm state_directory")));
 }
 

@@ -188,8 +188,8 @@ TEST(Manifest, SaysWhichFilesDiffer) {
   fs::remove(dir / "v1/data");
   const std::string after = hash_tree(dir / "v1").value().text;
 
-  EXPECT_EQ(differences(before, after), (std::vector<std::string>{"data is missing", "lib/data has other content",
-                                                                  "run.sh has another mode", "new\\tname was added"}));
+  EXPECT_EQ(differences(before, after),
+            (std::vector<std::string>{"data is missing", "lib/data has other content", "run.sh has another mode", "new\\tname was added"}));
   EXPECT_EQ(differences(before, after, 1), (std::vector<std::string>{"data is missing", "3 more"}));
   EXPECT_TRUE(differences(before, before).empty());
 }

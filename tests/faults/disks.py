@@ -274,11 +274,12 @@ class PowerWorld(World):
         self.log = os.path.join(root, "rollbackd.log")
 
     def another_boot(self):
-        """The daemon sees another boot id, as after a real cut."""
+        """The daemon sees another boot id and a boot time that began anew, as after a real cut."""
         path = os.path.join(self.real_root, "boot_id")
         with open(path, "w", encoding="ascii") as out:
             out.write("00000000-0000-4000-8000-%012d\n" % self.boots)
-        return ["unshare", "--mount", "--propagation", "slave", "sh", "-c",
+        up = int(time.clock_gettime(time.CLOCK_BOOTTIME)) - 5
+        return ["unshare", "--time", "--boottime", str(-up), "--monotonic", "0", "--mount", "--propagation", "slave", "sh", "-c",
                 'mount --bind %s /proc/sys/kernel/random/boot_id && exec "$0" "$@"' % path]
 
     def cut(self):

@@ -234,7 +234,7 @@ class Recovery(Kill):
 
         def recovered():
             try:
-                return world.daemon.poll() is not None or (world.status(world.service_)["phase"] in ("watching", "held"))
+                return world.daemon.poll() is not None or inject.is_dead(world.daemon.pid) or (world.status(world.service_)["phase"] in ("watching", "held"))
             except Exception:  # pylint: disable=broad-except  (not there yet, or just died)
                 return False
         inject.until(20, recovered, 0.05)

@@ -192,6 +192,7 @@ class Tiny(Service):
         if "verify" not in self.settings:
             body["verify"] = [{"type": "checks_healthy", "for": "200ms", "within": "10s"}]
         body["rule_files"] = [self.rules_path]
+        body["changes"] = {"hold": False}  # Else a power cut's reboot holds, which has tests of its own.
         return body
 
     @property

@@ -364,7 +364,8 @@ asio::awaitable<void> Insight::page_everybody(std::shared_ptr<Service> service, 
   co_await await_delivery(drill, drill->page, true);
 }
 
-/// Waits until every channel that the message is for has taken it, or one has refused it.
+/// Waits until every channel that the message is for has taken it, or one has refused it. A decision is seen before what it tells of is
+/// handed to the channels (its record is written first): until then no channel can say that it is not meant.
 /// @param everybody  it is for all channels, whatever their severity
 asio::awaitable<void> Insight::await_delivery(std::shared_ptr<Drill> drill, std::string key, bool everybody) {
   asio::steady_timer timer(engine_.executor_);
@@ -372,7 +373,9 @@ asio::awaitable<void> Insight::await_delivery(std::shared_ptr<Drill> drill, std:
   while (true) {
     const auto deliveries = engine_.outbox_->deliveries(key);
     std::vector<std::string> sent, not_sent;
-    bool over = true, refused_by = false;
+    const auto at = watched_.find(drill->row.request.service);
+    const bool handed_over = at != watched_.end() && at->second->was_told(key);
+    bool over = handed_over, refused_by = false;
     for (const notify::Delivery& one : deliveries) {
       if (one.state == "not_sent" && !everybody) continue;  // Below its severity.
       (one.state == "sent" ? sent : not_sent)
@@ -388,9 +391,10 @@ asio::awaitable<void> Insight::await_delivery(std::shared_ptr<Drill> drill, std:
     if (over || refused_by || now >= until) {
       const bool all = not_sent.empty() && !sent.empty();
       drill->settle("page", now, all,
-                    sent.empty() && not_sent.empty() ? "no channel takes messages of this severity"
-                    : all                            ? "delivered through " + join(sent, ", ")
-                                                     : "not delivered: " + join(not_sent, ", "));
+                    !handed_over                       ? "no message was handed to the channels within " + format_duration(kDeliverWithin)
+                    : sent.empty() && not_sent.empty() ? "no channel takes messages of this severity"
+                    : all                              ? "delivered through " + join(sent, ", ")
+                                                       : "not delivered: " + join(not_sent, ", "));
       co_return;
     }
     const bool waited = co_await pause(timer, kPoll);

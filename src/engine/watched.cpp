@@ -77,4 +77,8 @@ Json Watched::details_json() const {
 
 Json Watched::told_json() const { return Json(Json::Array(told_.begin(), told_.end())); }
 
+bool Watched::was_told(const std::string& key) const {
+  return std::any_of(told_.begin(), told_.end(), [&](const Json& one) { return one["key"].string_or("") == key; });
+}
+
 }  // namespace rollbackd::engine

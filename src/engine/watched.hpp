@@ -22,6 +22,7 @@ struct Watched {
   std::vector<AlertChange> alerts() const;  ///< firing ones first, those that may act before the others
   Json details_json() const;
   Json told_json() const;
+  bool was_told(const std::string& key) const;  ///< a message of this key is among the last kToldMax that were handed to the channels
 
   static constexpr std::size_t kWordsMax = 8, kChecksMax = 64, kAlertsMax = 64, kToldMax = 16;
   struct Word {

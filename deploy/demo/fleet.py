@@ -30,7 +30,7 @@ def free_port():
 class Unix(http.client.HTTPConnection):
     """HTTP over the daemon's unix socket."""
 
-    def __init__(self, path, timeout=10):
+    def __init__(self, path, timeout=30):
         super().__init__("localhost", timeout=timeout)
         self.path = path
 
@@ -44,8 +44,12 @@ class NotInTime(AssertionError):
     pass
 
 
+PATIENCE = 1  # Tests wait that many times longer before they give up: a machine with much beside it is slow, not wrong.
+
+
 def wait_for(what, seconds, condition, every=0.02):
     """The first true value of `condition`, or NotInTime naming `what` after `seconds`. Polls: processes and HTTP offer no event to wait for."""
+    seconds *= PATIENCE
     until = time.monotonic() + seconds
     while True:
         value = condition()
@@ -101,7 +105,8 @@ class Service:
                             # A keeper, also where systemd runs: Fleet.close() must end what it began, and no unit of the machine's.
                             "process": {"manager": "supervised", "parent": self.parent, "command": [os.path.join(self.current, "shop")],
                                         "environment": environment, "stop_timeout": "2s"}}],
-            "checks": [{"name": "health", "type": "http", "url": self.url(), "interval": "250ms", "timeout": "200ms"},
+            "checks": [{"name": "health", "type": "http", "url": self.url(), "interval": "250ms",
+                        "timeout": self.fleet.check_timeout},
                        {"name": "app-log", "type": "log", "path": os.path.join(self.log_directory, "*.log"),
                         "patterns": {"critical": "FATAL|panic"}}],
             "identity": {"url": self.url("/version"), "json_pointer": "/release"},
@@ -119,6 +124,7 @@ class Service:
 
 class Fleet:
     """A scratch directory with services, a daemon over them, and its API."""
+    check_timeout = "200ms"  # of each service's health check
 
     def __init__(self, binaries, root=None):
         self.binaries = binaries
@@ -159,7 +165,7 @@ class Fleet:
         if wait:
             self.wait_ready()
 
-    def wait_ready(self, seconds=20):
+    def wait_ready(self, seconds=60):
         def ready():
             if self.daemon.poll() is not None:
                 raise AssertionError("rollbackd ended with %s:\n%s" % (self.daemon.returncode, self.tail()))
@@ -225,7 +231,7 @@ class Fleet:
         if self.daemon and self.daemon.poll() is None:
             self.daemon.send_signal(with_signal)
             try:
-                self.daemon.wait(20)
+                self.daemon.wait(60)
             except subprocess.TimeoutExpired:
                 self.daemon.kill()
                 self.daemon.wait(10)

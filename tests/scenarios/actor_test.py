@@ -41,7 +41,7 @@ class Apart(Fleet):
     def end_actor(self, with_signal=signal.SIGTERM):
         if self.actor and self.actor.poll() is None:
             self.actor.send_signal(with_signal)
-            self.actor.wait(20)
+            self.actor.wait(60)
 
     def start(self, environment=None, wait=True):
         self.write_configuration()
@@ -178,7 +178,7 @@ class Actor(Scenario):
                 settled(fleet, service, "v2")
                 wait_for("v1 can be gone back to", 20, lambda f=fleet, s=service: f.status(s)["protected"])
                 pull(service)
-                fleet.actor.wait(30)
+                fleet.actor.wait(60)
                 self.assertEqual(fleet.actor.returncode, -signal.SIGKILL)
                 os.unlink(fleet.actor_socket)
                 fleet.start_actor()

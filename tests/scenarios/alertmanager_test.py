@@ -112,7 +112,7 @@ class RealAlertmanagers(Pushed):
         self.assertEqual(self.received(fleet, "accepted"), 1)
 
         fleet.daemon.kill()
-        fleet.daemon.wait(10)
+        fleet.daemon.wait(60)
         stop, statuses = threading.Event(), []
 
         def replay():
@@ -176,7 +176,7 @@ class Webhook(Pushed):
                 self.assertEqual((status, answer["alerts"][0]["result"]), (200, result))
                 self.assertEqual(self.received(fleet, result), 1)
         fleet.daemon.kill()
-        fleet.daemon.wait(10)
+        fleet.daemon.wait(60)
         fleet.start()
         status, answer = self.push(fleet, token, group(alert("firing", early, "late")))
         self.assertEqual((status, answer["alerts"][0]["result"]), (200, "duplicate"), "its end is remembered across a restart")

@@ -63,7 +63,7 @@ class Audit(Scenario):
         wait_for("the rollback is under way", 20,
                  lambda: [row for row in fleet.operations(service, kind="rollback") if row["status"] in UNENDED])
         fleet.daemon.kill()
-        fleet.daemon.wait(10)
+        fleet.daemon.wait(60)
         fleet.start()
         ended = rollback_of(fleet, service, "v2")
         settled(fleet, service, "v1")

@@ -116,7 +116,7 @@ class DeployLock(Scenario):
         self.assertEqual(fleet.ctl("deploy", "shop", "v2")[0], 41)
         with open(flag, "w", encoding="utf-8"):
             pass
-        self.assertEqual(held.wait(10), 7, "the command's own exit code")
+        self.assertEqual(held.wait(60), 7, "the command's own exit code")
         self.assertEqual(fleet.ctl("deploy", "shop", "v2", "--lock", "--reason", "mine")[0], 0)
         wait_for("v2 runs", 10, lambda: service.live() == "v2")
         self.assertNotIn("lock", fleet.status(service))
@@ -130,7 +130,7 @@ class DeployLock(Scenario):
         self.assertEqual(held.stdout.readline(), "here\n")
         self.assertIn("lock", fleet.status(service))
         held.send_signal(signal.SIGTERM)
-        self.assertEqual(held.wait(10), 128 + signal.SIGTERM)
+        self.assertEqual(held.wait(60), 128 + signal.SIGTERM)
         self.assertNotIn("lock", fleet.status(service))
         code, out = fleet.ctl("deploy", "shop", "--lock", "--reason", "x", "--", "/nonexistent/tool")
         self.assertEqual(code, 127, out)

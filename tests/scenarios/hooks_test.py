@@ -207,7 +207,7 @@ class Hanging(Scenario):
 
         def detach():
             tracer.kill()
-            tracer.wait(10)
+            tracer.wait(60)
         self.addCleanup(detach)
         tasks = "/proc/%d/task" % fleet.daemon.pid
 

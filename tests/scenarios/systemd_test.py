@@ -179,7 +179,7 @@ class Units(Systemd):
             log.truncate()
 
         fleet.host.power_off()
-        fleet.host.process.wait(30)
+        fleet.host.process.wait(60)
 
         self.assertEqual(service.live(), "v2")
         self.assertIn("rollbackd stops", fleet.tail(1000))

@@ -43,6 +43,8 @@ Result<> may_operate(const config::ServiceSettings& service, const Memory& memor
     return refused(request, "its fencing token " + std::to_string(request.about.fence) + " is lower than " + std::to_string(memory.fence) +
                                 ", which was seen before: somebody newer is in charge");
   if (request.step.action == "remove") return {};  // Housekeeping is no operation; may_remove() has its limits.
+  if (memory.steps_of(request.step.operation) >= kStepsOfOneMax)
+    return refused(request, "its operation has begun " + std::to_string(kStepsOfOneMax) + " steps, which is the limit");
   if (request.about.trigger == Trigger::manual) {
     if (memory.switched(false, kPersonsWithin, now, request.step.operation) < kPersonsMax) return {};
     return refused(request,
@@ -75,6 +77,19 @@ Result<> may_switch(const config::ServiceSettings& service, const config::Compon
   return {};
 }
 
+bool stands_at(const config::ComponentSettings& component, const std::string& value) {
+  char found[PATH_MAX];
+  const ssize_t n = ::readlink(component.current.c_str(), found, sizeof found);
+  return n >= 0 && std::string(found, static_cast<std::size_t>(n)) == value;
+}
+
+Result<> may_undo(const config::ComponentSettings& component, const Request& request, bool begun) {
+  // A switch that was never asked for is taken back too where nobody knows how far an operation came: then nothing is to be done.
+  if (begun || stands_at(component, request.step.arguments["from_value"].string_or(""))) return {};
+  return refused(request, "this actor has not begun the switch that it would take back")
+      .try_next("compare " + component.current + " with the operation's record and act by hand");
+}
+
 Result<> may_remove(const config::ServiceSettings& service, const config::ComponentSettings& component, const Request& request) {
   const int keep = service.policy.keep_releases;
   if (keep <= 0) return refused(request, "the configuration does not say that releases are removed (keep_releases)");
@@ -99,6 +114,12 @@ Result<> may_remove(const config::ServiceSettings& service, const config::Compon
 }
 
 std::string token_of(const Request& request) { return (request.verb == Verb::undo ? "undo:" : "") + restart_token(request.step); }
+
+std::string move_of(const Request& request) {
+  const Json& of = request.step.arguments;
+  const std::string moved = request.component + "\n" + of["from_value"].string_or("") + "\n" + of["to_value"].string_or("");
+  return sha256_hex(moved).substr(0, 16);
+}
 
 std::string content_of(const Request& request) {
   return sha256_hex(std::string(to_string(request.verb)) + "\n" + request.step.to_json().dump()).substr(0, 32);

@@ -13,6 +13,7 @@ namespace rollbackd::drivers::actor {
 inline constexpr int kAutomaticBeyondBudget = 2;  ///< so that the daemon's own guard says no first, with its better words
 inline constexpr int kPersonsMax = 120;           ///< operations by people, within
 inline constexpr Duration kPersonsWithin = 1h;
+inline constexpr int kStepsOfOneMax = 256;  ///< steps of one operation, repeated and undone ones too
 
 /// Whether the operation may do anything more: its fencing token is no lower than any before, and it is within the limits of its trigger.
 /// Pure. Steps of an operation that was counted already are not counted again.
@@ -24,12 +25,22 @@ Result<> may_operate(const config::ServiceSettings& service, const Memory& memor
 Result<> may_switch(const config::ServiceSettings& service, const config::ComponentSettings& component, const Request& request,
                     const std::string& kill_switch);
 
+/// Whether `current` is a link of exactly this value. Looks at the disk.
+bool stands_at(const config::ComponentSettings& component, const std::string& value);
+
+/// Whether a switch may be taken back: this actor began that very switch (operation, component, from where to where), or the link leads
+/// there already. Nothing else is asked: what was begun must be ended, whatever was marked or stopped meanwhile. Looks at the disk.
+/// @param begun  Memory::has_moved() of move_of()
+Result<> may_undo(const config::ComponentSettings& component, const Request& request, bool begun);
+
 /// Whether a release may be removed from disk: the configuration says that old ones are (keep_releases), more than that are there, and it
 /// is not the live one. Looks at the disk.
 Result<> may_remove(const config::ServiceSettings& service, const config::ComponentSettings& component, const Request& request);
 
 /// What names a step for good: the same token again is the same step.
 std::string token_of(const Request& request);
+/// Names what a switch moves from where to where; its undo has the same one.
+std::string move_of(const Request& request);
 /// Digest of what the step does.
 std::string content_of(const Request& request);
 

@@ -48,7 +48,8 @@ Json memory_json(const Memory& memory, std::size_t text_bytes_max) {
   }
   for (const Memory::Switch& one : memory.switches) {
     Json json = Json::object();
-    json.set("operation", one.operation).set("automatic", one.automatic).set("at", stamp_json(one.at));
+    json.set("operation", one.operation).set("automatic", one.automatic).set("at", stamp_json(one.at)).set("steps", one.steps);
+    if (!one.moves.empty()) model::put(json, "moves", one.moves);
     switches.push(std::move(json));
   }
   Json out = Json::object();
@@ -112,14 +113,30 @@ int Memory::switched(bool automatic, Duration length, const ClockReading& now, c
   }));
 }
 
-void Memory::note_switch(const std::string& operation, bool automatic, const ClockReading& now) {
-  if (std::any_of(switches.begin(), switches.end(), [&](const Switch& one) { return one.operation == operation; })) return;
-  switches.push_back({operation, automatic, now.to_stamp(now.instant)});
+void Memory::note_switch(const std::string& operation, bool automatic, const ClockReading& now, const std::string& move) {
+  auto at = std::find_if(switches.begin(), switches.end(), [&](const Switch& one) { return one.operation == operation; });
+  if (at == switches.end()) at = switches.insert(at, Switch{operation, automatic, now.to_stamp(now.instant)});
+  ++at->steps;
+  if (!move.empty() && !has_moved(operation, move)) at->moves.push_back(move);
+  std::size_t moves = 0;
+  for (auto one = switches.rbegin(); one != switches.rend(); ++one)
+    if ((moves += one->moves.size()) > kMovesMax) one->moves.clear();  // The oldest operations' first: nobody takes those back any more.
   while (switches.size() > kSwitchesMax) {
     // Persons' go first: however many they are, they must not make the automatic ones forgotten.
     const auto person = std::find_if(switches.begin(), switches.end(), [](const Switch& one) { return !one.automatic; });
     switches.erase(person == switches.end() ? switches.begin() : person);
   }
+}
+
+int Memory::steps_of(const std::string& operation) const {
+  const auto at = std::find_if(switches.begin(), switches.end(), [&](const Switch& one) { return one.operation == operation; });
+  return at == switches.end() ? 0 : at->steps;
+}
+
+bool Memory::has_moved(const std::string& operation, const std::string& move) const {
+  return std::any_of(switches.begin(), switches.end(), [&](const Switch& one) {
+    return one.operation == operation && std::find(one.moves.begin(), one.moves.end(), move) != one.moves.end();
+  });
 }
 
 Json Memory::to_json() const { return memory_json(*this, kTextBytesMax); }
@@ -149,6 +166,8 @@ Result<Memory> Memory::from_json(const Json& json) {
     for (const char* key : {"operation", "automatic"}) row.required(key);
     row.get("operation", entry.operation);
     row.get("automatic", entry.automatic);
+    row.get("steps", entry.steps);
+    row.get("moves", entry.moves);
     at.get("boot_id", entry.at.boot_id);
     at.get("boot_ns", entry.at.boot_ns);
     at.get("wall_ns", entry.at.wall_ns);

@@ -6,6 +6,7 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/time.hpp"
@@ -24,13 +25,16 @@ struct Memory {
     std::string operation;
     bool automatic = true;
     Stamp at;
+    int steps = 0;                     ///< begun in all, undone and repeated ones too
+    std::vector<std::string> moves{};  ///< digests of what its switches moved, each once
   };
   std::int64_t fence = 0;       ///< the highest that was ever seen
   std::deque<Done> steps;       ///< oldest first, at most kStepsMax
-  std::deque<Switch> switches;  ///< one an operation, oldest first, at most kSwitchesMax
+  std::deque<Switch> switches;  ///< one an operation, oldest first, at most kSwitchesMax; moves within kMovesMax of all of them
 
   static constexpr std::size_t kStepsMax = 24;
   static constexpr std::size_t kSwitchesMax = 160;
+  static constexpr std::size_t kMovesMax = 256;
 
   const Done* find(const std::string& token) const;
   void begin(const std::string& token, const std::string& what);
@@ -38,7 +42,12 @@ struct Memory {
   void end(const std::string& token, const Outcome& outcome);
   /// Operations other than `operation` that switched within `length` before now. A bound of kSwitchesMax: more are as many.
   int switched(bool automatic, Duration length, const ClockReading& now, const std::string& operation) const;
-  void note_switch(const std::string& operation, bool automatic, const ClockReading& now);
+  /// Counts a step of `operation`. `move` names what it moves from where to where; empty: it moves nothing.
+  void note_switch(const std::string& operation, bool automatic, const ClockReading& now, const std::string& move = "");
+  /// Steps that `operation` has begun.
+  int steps_of(const std::string& operation) const;
+  /// Whether a switch of `operation` with this `move` was ever begun.
+  bool has_moved(const std::string& operation, const std::string& move) const;
 
   Json to_json() const;
   static Result<Memory> from_json(const Json& json);

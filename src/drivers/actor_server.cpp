@@ -231,13 +231,24 @@ asio::awaitable<Outcome> ActorServer::Impl::guarded(std::shared_ptr<Part> part, 
   const ClockReading now = clock.read();
   auto allowed = actor::may_operate(*settings, part->memory, request, now);
   const bool removes = request.verb == Verb::run && request.step.action == "remove";
-  if (allowed.has_value() && (removes || is_switch(request))) {
+  const bool undoes = request.verb == Verb::undo, switches = is_switch(request);
+  const std::string move = actor::move_of(request);
+  bool moves = false;
+  if (allowed.has_value() && (removes || switches || undoes)) {
     const config::Settings& all = list.settings();
     const std::string kill_switch = all.kill_switch.empty() ? all.state_directory + "/kill-switch" : all.kill_switch;
-    auto look = [removes, kill_switch, s = *settings, c = component->settings, request] {
-      return removes ? actor::may_remove(s, c, request) : actor::may_switch(s, c, request, kill_switch);
+    const bool begun = undoes && part->memory.has_moved(request.step.operation, move);
+    auto look = [removes, undoes, begun, kill_switch, s = *settings, c = component->settings, request]() -> Result<bool> {
+      const Result<> may = undoes    ? actor::may_undo(c, request, begun)
+                           : removes ? actor::may_remove(s, c, request)
+                                     : actor::may_switch(s, c, request, kill_switch);
+      if (may.has_error()) return may.error();
+      return actor::stands_at(c, request.step.arguments["from_value"].string_or(""));
     };
-    allowed = co_await steps->run(std::move(look));
+    const Result<bool> stands_at_from = co_await steps->run(std::move(look));
+    // Only what stood there may be put back there: a switch that found something else, or was done already, moves nothing.
+    moves = switches && stands_at_from.has_value() && *stands_at_from;
+    if (stands_at_from.has_error()) allowed = stands_at_from.error();
   }
   if (allowed.has_error()) {
     log::warning("a step is refused", {{"service", part->key.text()}, {"why", allowed.error().text()}});
@@ -245,7 +256,7 @@ asio::awaitable<Outcome> ActorServer::Impl::guarded(std::shared_ptr<Part> part, 
   }
   part->memory.fence = request.about.fence;
   part->memory.begin(token, content);
-  if (!removes) part->memory.note_switch(request.step.operation, request.about.trigger != Trigger::manual, now);
+  if (!removes) part->memory.note_switch(request.step.operation, request.about.trigger != Trigger::manual, now, moves ? move : "");
   if (auto written = co_await remember(part); written.has_error()) {
     // Nothing was done yet, and what was done could not be told from it after a restart.
     log::error("the actor's memory cannot be written", {{"service", part->key.text()}, {"why", written.error().text()}});

@@ -263,6 +263,55 @@ TEST(Actor, StepsThatLeadElsewhereAreRefusedAndNothingIsChanged) {
   EXPECT_FALSE(run_until_done(w.context, w.driver->arm("v1", ""))->intact);
 }
 
+TEST(Actor, OnlyASwitchThatThisActorBeganIsTakenBackAndOnlyToWhereItCameFrom) {
+  Scene w;
+  const auto undo = [&](const Step& step) {
+    auto out = run_until_done(w.context, w.driver->undo(step, 5s));
+    return out ? *out : Outcome{};
+  };
+  const auto refused = [&](const Step& step, const std::string& stays) {
+    const Outcome outcome = undo(step);
+    EXPECT_EQ(outcome.status, Status::refused) << to_string(outcome.status);
+    EXPECT_NE(outcome.error.text().find("has not begun"), std::string::npos) << outcome.error.text();
+    EXPECT_EQ(w.live(), stays);
+  };
+  w.announce("op-1");
+  refused(w.step("op-1", "releases/v2", "releases/v3"), "releases/v2");  // Nothing was begun.
+  // A switch that moves nothing, because the link leads there already, is no leave to go where it says that it came from.
+  EXPECT_EQ(w.run(w.step("op-1", "releases/v2", "releases/v3")).status, Status::already_done);
+  refused(w.step("op-1", "releases/v2", "releases/v3"), "releases/v2");
+
+  w.announce("op-2");
+  EXPECT_EQ(w.run(w.step("op-2", "releases/v1")).status, Status::done);
+  refused(w.step("op-2", "releases/v1", "releases/v3"), "releases/v1");
+  refused(w.step("op-3", "releases/v1"), "releases/v1");  // Of another operation.
+  // What is begun is ended, whatever was marked or stopped meanwhile, and whichever actor began it.
+  write_file(w.root + "/releases/.v2.BAD_RELEASE", "bad");
+  fs::create_directories(w.root + "/state");
+  write_file(w.root + "/state/kill-switch", "");
+  w.start();
+  EXPECT_EQ(undo(w.step("op-2", "releases/v1")).status, Status::done);
+  EXPECT_EQ(w.live(), "releases/v2");
+  // One that was never asked for, and whose link is where it began, is no trouble.
+  EXPECT_EQ(undo(w.step("op-4", "releases/v3")).status, Status::already_done);
+}
+
+TEST(Actor, OneOperationCannotGoOnForEver) {
+  Scene w;
+  w.announce("op-1", Trigger::manual);
+  int refused = 0;
+  for (int i = 0; i <= actor::kStepsOfOneMax; ++i) {
+    Step step = w.step("op-1", i % 2 == 0 ? "releases/v1" : "releases/v2", i % 2 == 0 ? "releases/v2" : "releases/v1");
+    step.number = i + 1;
+    const Outcome outcome = w.run(step);
+    if (outcome.status == Status::done) continue;
+    EXPECT_EQ(i, actor::kStepsOfOneMax);
+    EXPECT_NE(outcome.error.text().find("which is the limit"), std::string::npos) << outcome.error.text();
+    ++refused;
+  }
+  EXPECT_EQ(refused, 1);
+}
+
 TEST(Actor, TheActorHasLimitsOfItsOwnAndKeepsThemOverItsRestart) {
   Scene w;  // A budget of 1 within an hour, and two beyond it.
   const auto there_and_back = [&](const std::string& operation, Trigger trigger, std::int64_t fence = 0, bool forced = false) {

@@ -76,7 +76,8 @@ class Pair:
 
     def restart(self):
         """As a deploy script does: the keeper starts what it ended again."""
-        path = os.path.join(self.fleet.state, "services", "shop.demo", "keeper.json")
+        state = self.fleet.state + ("-actor" if self.fleet.top.get("actor") else "")
+        path = os.path.join(state, "services", "shop.demo", "keeper.json")
         with open(path, encoding="utf-8") as text:
             os.kill(json.load(text)["pid"], signal.SIGKILL)
 
@@ -120,7 +121,13 @@ class ComponentsTest(Scenario):
         self.assertEqual(len(pair.fleet.operations(pair.service, kind="rollback")), 1)
 
     def test_killed_between_the_two_switches_both_are_as_they_were_and_it_is_judged_again(self):
-        pair = self.pair()
+        self.killed_between_the_switches(self.fleet())
+
+    def test_the_actor_takes_back_what_an_actor_before_it_began(self):
+        self.killed_between_the_switches(self.fleet(actor="fork"))
+
+    def killed_between_the_switches(self, fleet):
+        pair = self.pair(fleet)
         pair.app("v2", bad=True)
         pair.conf("v2")
         pair.fleet.start()

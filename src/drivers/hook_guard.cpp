@@ -44,13 +44,15 @@ Error failed(const HookOrder& order, std::string why) {
 }
 
 /// The hook's own process: nothing of the guard's is left in it but the pipe, and for a script the descriptor that it is read from.
-[[noreturn]] void become_hook(const HookOrder& order, const TrustedProgram& program, int output, int report, const HookCgroup& cgroup) {
+[[noreturn]] void become_hook(const HookOrder& order, const TrustedProgram& program, int output, int report, const HookCgroup& cgroup,
+                              int guard) {
   const auto give_up = [&] {
     const int error = errno;
     (void)!::write(report, &error, sizeof error);
     ::_exit(127);
   };
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // Without its guard nobody would bound it.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);      // Without its guard nobody would bound it.
+  if (::getppid() != guard) ::_exit(127);  // Gone before that: then no signal comes.
   cgroup.enter();
   ::setsid();
   // Past the C library, which keeps two signals to itself and would pass them on as they came. KILL and STOP refuse.
@@ -153,9 +155,10 @@ class Guard {
     null_.reset(::open("/dev/null", O_WRONLY | O_CLOEXEC));
     if (!signals_ || !null_) return Error::from_errno("cannot watch a hook", errno);
     began_ = Steady::now();
+    const int guard = ::getpid();
     pid_ = ::fork();
     if (pid_ < 0) return Error::from_errno("cannot start a hook", errno);
-    if (pid_ == 0) become_hook(order_, program, output_end.get(), say.get(), cgroup_);
+    if (pid_ == 0) become_hook(order_, program, output_end.get(), say.get(), cgroup_, guard);
     say.reset();
     int error = 0;
     ssize_t n = 0;

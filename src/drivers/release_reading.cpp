@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <filesystem>
 
@@ -42,9 +43,10 @@ class IdlePriority {
   bool wanted_;
 };
 
-/// Under another name first, so that nobody reads half a manifest.
-Result<> put(const std::string& path, const std::string& text) {
-  const std::string temporary = path + ".new";
+/// Under another name first, so that nobody reads half a manifest; a name of its own, for several workers may read one release at a time.
+Result<> put(const std::string& kept, const std::string& path, const std::string& text) {
+  static std::atomic<unsigned> count{0};
+  const std::string temporary = kept + "/_new." + std::to_string(++count);
   const io::Fd file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640));
   if (!file) return Error::from_errno("cannot write " + temporary, errno);
   for (std::size_t at = 0; at < text.size();) {
@@ -82,7 +84,8 @@ std::string keep(const std::string& kept, const std::string& release, const std:
     change = join(differences(before.value(), text), ", ");
     std::filesystem::rename(path, path_before(kept, release), error);
   }
-  if (auto written = put(path, text); !written) log::warning("a manifest is not kept", {{"file", path}, {"error", written.error().text()}});
+  if (auto written = put(kept, path, text); !written)
+    log::warning("a manifest is not kept", {{"file", path}, {"error", written.error().text()}});
   drop_oldest(kept);
   return change;
 }

@@ -5,10 +5,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <set>
+#include <thread>
 
 #include "base/digest.hpp"
+#include "drivers/release_reading.hpp"
 #include "tests/drivers/helpers.hpp"
 
 namespace rollbackd::drivers {
@@ -160,6 +163,32 @@ TEST(Manifest, ASlowReadingKeepsItsPaceAndStopsWhenAsked) {
 
   const std::atomic<bool> stop{true};
   EXPECT_EQ(hash_tree(dir / "v1", {}, ReadPace{.bytes_per_second = 1, .stop = &stop}).error().code, Errc::cancelled);
+}
+
+TEST(Manifest, SeveralWorkersMayReadAndKeepOneReleaseAtATime) {
+  const TempDir dir;
+  fill(dir / "releases/v1");
+  for (int i = 0; i < 100; ++i) write_file(dir / ("releases/v1/" + std::to_string(i) + std::string(200, 'x')), "");
+  const Layout layout{{}, dir / "releases"};
+  std::atomic<int> changed{0}, failed{0};
+
+  const auto read = [&] {
+    for (int i = 0; i < 100; ++i) {
+      const auto found = read_release(layout, "v1", {}, nullptr, dir / "kept");
+      if (!found) {
+        ++failed;
+      } else if (!found.value().reading.change.empty()) {
+        ++changed;  // It saw half of what another was writing.
+      }
+      ::unlink((dir / "kept/v1").c_str());  // So that it is written anew each time.
+    }
+  };
+  std::vector<std::thread> workers;
+  for (int i = 0; i < 4; ++i) workers.emplace_back(read);
+  for (std::thread& worker : workers) worker.join();
+
+  EXPECT_EQ(failed, 0);
+  EXPECT_EQ(changed, 0);
 }
 
 TEST(Manifest, WhatTheServiceWritesForItselfIsNoPartOfIt) {

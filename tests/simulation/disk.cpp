@@ -9,6 +9,7 @@ void Disk::write(std::shared_ptr<const ServiceState> state, const ClockReading& 
   Block block;
   block.content = state->to_json(clock);
   block.state = std::move(state);
+  block.asked = clock_.now();
   pending_.push_back({std::move(block), std::move(done)});
   if (pending_.size() == 1) begin();
 }
@@ -54,7 +55,7 @@ void Disk::commit(Block block) {
   block.sequence = ++sequence_;
   if (block.record) ring_next_ = (ring_next_ + 1) % ring_.size();
   place = std::move(block);
-  if (place.state) watcher_.state(service_, *place.state);
+  if (place.state) watcher_.state(service_, *place.state, place.asked);
   if (place.record) watcher_.record(service_, *place.record);
 }
 

@@ -19,7 +19,8 @@ namespace rollbackd::simulation {
 
 /// What becomes durable, for who watches the disk.
 struct DiskWatcher {
-  std::function<void(std::size_t service, const ServiceState& state)> state;
+  /// @param asked  true time at which the write was asked for: its clocks were read then
+  std::function<void(std::size_t service, const ServiceState& state, Duration asked)> state;
   std::function<void(std::size_t service, const OperationRecord& record)> record;
 };
 
@@ -53,6 +54,7 @@ class Disk {
     Json content;
     std::shared_ptr<const ServiceState> state;  ///< the same, for the watcher
     std::optional<OperationRecord> record;
+    Duration asked{};
   };
   struct Pending {
     Block block;

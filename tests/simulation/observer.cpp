@@ -22,7 +22,7 @@ Observer::Observer(const Scenario& scenario, Clockwork& clock, Trace& trace)
     : scenario_(scenario), clock_(clock), trace_(trace), services_(scenario.services.size()) {}
 
 DiskWatcher Observer::disk_watcher() {
-  return {[this](std::size_t n, const ServiceState& state) { on_state(n, state); },
+  return {[this](std::size_t n, const ServiceState& state, Duration asked) { on_state(n, state, asked); },
           [this](std::size_t n, const OperationRecord& record) { on_record(n, record); }};
 }
 
@@ -37,13 +37,13 @@ void Observer::violated(std::size_t n, const std::string& what) {
 
 void Observer::daemon_began() {
   life_began_ = clock_.now();
-  for (Service& service : services_) service.bad_heard.reset();
-}
-
-void Observer::rebooted(bool wall_moved) {
-  if (!wall_moved) return;
-  wall_moved_.push_back(clock_.now());
-  for (Service& service : services_) {  // Nor when what was to last until then is over.
+  for (Service& service : services_) {
+    service.bad_heard.reset();
+    // What an earlier boot wrote is told by wall time: where that was set since, nobody knows how long ago anything was, nor when what was
+    // to last is over. It may have been set before this boot, by it, or in it while no daemon ran.
+    const bool set_since = std::any_of(wall_set_.begin(), wall_set_.end(), [&](Duration at) { return at >= service.written; });
+    if (service.written > booted_ || !set_since) continue;
+    service.times_lost = life_began_;
     service.suspended.reset();
     service.locked.reset();
   }
@@ -121,16 +121,18 @@ void Observer::promised(std::size_t n, const Event& command) {
   if (std::holds_alternative<event::Acknowledge>(command)) service.acknowledged = true;
   if (const auto* said = std::get_if<event::Approve>(&command); said != nullptr && said->yes) service.approved = clock_.now();
   if (const auto* lock = std::get_if<event::Locked>(&command)) {
-    if (lock->lock.id.empty())
-      service.locked.reset();
-    else
+    service.locked.reset();
+    if (!lock->lock.id.empty()) {
       service.locked = clock_.now();
+      service.locked_until = lock_ends_.at(lock->lock.id);  // It may be over when it is taken: a daemon that was frozen hears late.
+    }
   }
 }
 
-void Observer::on_state(std::size_t n, const ServiceState& state) {
+void Observer::on_state(std::size_t n, const ServiceState& state, Duration asked) {
   Service& service = services_[n];
   service.state = state;
+  service.written = asked;
   if (state.incident && service.incidents.insert(state.incident->id).second) ++counts_.incidents;
 }
 
@@ -142,6 +144,7 @@ void Observer::on_record(std::size_t n, const OperationRecord& record) {
   service.records[record.request.operation] = record;
   if (record.phase == OperationPhase::outcome && record.status == OperationStatus::succeeded && is_automatic(record.request))
     service.left.insert(record.request.from);
+  if (record.phase == OperationPhase::outcome) service.ended.try_emplace(record.request.operation, clock_.now());
 }
 
 // ---- What it checks when something is done ----
@@ -177,14 +180,12 @@ void Observer::link_changed(std::size_t n, const std::string& from, const std::s
   service.ours = !operation.empty();
   service.switched_by = operation;
   if (automatic) {
-    const bool late = service.records[operation].phase == OperationPhase::outcome;  // A system call that hung until after the end.
-    const Duration counts_from = late ? clock_.now() - 1min : clock_.now();
-    service.acts.push_back({clock_.now(), counts_from, operation, service.records[operation].request.incident, from, to});
+    service.acts.push_back({clock_.now(), operation, service.records[operation].request.incident, from, to});
     ++counts_.automatic;
   } else if (!operation.empty()) {
     ++counts_.manual;
   } else {
-    service.acts.push_back({clock_.now(), clock_.now(), "", "", from, to});  // An outside deployment comes between.
+    service.acts.push_back({clock_.now(), "", "", from, to});  // An outside deployment comes between.
   }
 }
 
@@ -223,7 +224,8 @@ void Observer::check_leave(std::size_t n, const OperationRequest& request) {
   if (automation == config::Automation::approve && !service.approved) violated(n, "acted without anybody's approval");
   const auto from = site_->find(n, request.from);
   if (from && scenario_.services[n].releases[*from].irreversible) violated(n, "left " + request.from + ", which is irreversible");
-  if (service.locked && clock_.now() - *service.locked > kObeyed) violated(n, "acted under a deployment lock");
+  const bool locked = service.locked && clock_.now() < *service.locked_until;
+  if (locked && clock_.now() - *service.locked > kObeyed) violated(n, "acted under a deployment lock");
   const bool on_disk = service.state && std::any_of(service.state->past.begin(), service.state->past.end(),
                                                     [&](const PastOperation& p) { return p.operation == request.operation; });
   if (!on_disk) violated(n, "acted, and that it would is not in the state on disk");
@@ -233,18 +235,19 @@ void Observer::check_leave(std::size_t n, const OperationRequest& request) {
 void Observer::check_limits(std::size_t n, const OperationRequest& request) {
   Service& service = services_[n];
   const Duration now = clock_.now();
-  // Where the machine was restarted and its wall clock moved, nobody can say how long ago something was.
-  const auto knowable = [&](Duration since) {
-    return std::none_of(wall_moved_.begin(), wall_moved_.end(), [&](Duration at) { return at >= since; });
+  // Budget and cooldown count from the end of the operation. A system call that hung may do its work after that: it counts as part of it.
+  const auto ago = [&](const Act& act) {
+    const auto ended = service.ended.find(act.operation);
+    return now - (ended != service.ended.end() ? ended->second : act.at);
   };
   int in_incident = 0, in_budget = 0;
   for (const Act& act : service.acts) {
     if (act.operation.empty()) continue;
     in_incident += act.incident == request.incident;
     if (act.incident == request.incident && act.to == request.to) violated(n, "acted twice on one incident and target");
-    in_budget += now - act.at < policy(n).budget_per && knowable(act.at);
-    if (act.incident != request.incident && now - act.counts_from < policy(n).cooldown && knowable(act.at))
-      violated(n, "acted within the cooldown");
+    const bool knowable = !service.times_lost || act.at > *service.times_lost;
+    in_budget += knowable && ago(act) < policy(n).budget_per;
+    if (act.incident != request.incident && knowable && ago(act) < policy(n).cooldown) violated(n, "acted within the cooldown");
   }
   if (in_incident >= policy(n).max_steps_back) violated(n, "acted more often in one incident than it may");
   if (in_budget >= policy(n).budget_rollbacks) violated(n, "acted beyond its budget");

@@ -28,9 +28,11 @@ class Observer : public Watcher, public Onlooker {
 
   // ---- told by the simulation ----
   void daemon_began();
-  void rebooted(bool wall_moved);
+  void rebooted() { booted_ = clock_.now(); }
+  void wall_set() { wall_set_.push_back(clock_.now()); }
   void kill_switch(bool on);
-  void outside_lock_over(std::size_t service) { services_[service].locked.reset(); }
+  /// What a lock asked for now is to last, if ever it is taken.
+  void lock_lasts(const std::string& lock, Duration length) { lock_ends_[lock] = clock_.now() + length; }
   /// Everything has come to rest: nothing may be half done, and nothing bad may be unnoticed.
   void at_rest();
   bool anything_under_way() const;
@@ -52,7 +54,7 @@ class Observer : public Watcher, public Onlooker {
 
  private:
   struct Act {
-    Duration at{}, counts_from{};
+    Duration at{};
     std::string operation, incident, from, to;
   };
   struct Service {
@@ -76,9 +78,12 @@ class Observer : public Watcher, public Onlooker {
     std::vector<Act> acts;
     std::map<std::string, OperationRecord> records;
     std::map<std::string, Duration> began;
+    std::map<std::string, Duration> ended;  ///< when its outcome came to be on disk
     std::optional<ServiceState> state;
     std::set<std::string> incidents;
-    std::optional<Duration> suspended, suspended_until, locked;
+    std::optional<Duration> suspended, suspended_until, locked, locked_until;
+    Duration written{};                  ///< when the clocks were read that the state on disk tells its times by
+    std::optional<Duration> times_lost;  ///< how long ago anything before was, the daemon cannot know
   };
 
   void violated(std::size_t service, const std::string& what);
@@ -89,7 +94,7 @@ class Observer : public Watcher, public Onlooker {
   bool lied_to(const Service& service) const;
   void end_stay(std::size_t n, bool by_us);
   void check_calm(std::size_t n);
-  void on_state(std::size_t n, const ServiceState& state);
+  void on_state(std::size_t n, const ServiceState& state, Duration asked);
   void on_record(std::size_t n, const OperationRecord& record);
   const config::PolicySettings& policy(std::size_t n) const { return scenario_.services[n].settings.policy; }
 
@@ -101,7 +106,9 @@ class Observer : public Watcher, public Onlooker {
   std::vector<std::string> violations_;
   Counts counts_;
   Duration life_began_{};
-  std::vector<Duration> wall_moved_;  ///< reboots at which nobody can tell how long it took
+  Duration booted_{};
+  std::vector<Duration> wall_set_;
+  std::map<std::string, Duration> lock_ends_;
   std::optional<Duration> killed_;
 };
 

@@ -193,7 +193,8 @@ void Shell::verify_epoch(std::size_t n, std::uint64_t epoch, Duration until, Tes
 void Shell::command(std::size_t n, Event event) {
   turn();
   if (!services_[n].incident) return;
-  const bool not_obeyed = broken("suspension") && std::holds_alternative<event::Suspend>(event);
+  const bool not_obeyed = (broken("suspension") && std::holds_alternative<event::Suspend>(event)) ||
+                          (broken("lock") && std::holds_alternative<event::Locked>(event));
   if (!not_obeyed) deliver(n, event);
   if (std::holds_alternative<event::Suspend>(event) && !not_obeyed) cancel(n, "a suspension");
   when_performed(n, [this, n, event] {

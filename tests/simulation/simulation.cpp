@@ -79,7 +79,6 @@ class Run {
     break_at_event_ = 0;
     set_kill_switch(false);
     for (const auto& disk : disks_) disk->fail_next(0);
-    for (std::size_t n = 0; n < scenario_.services.size(); ++n) say(n, event::Locked{});
     end_daemon("is restarted");
   }
   void set_kill_switch(bool on) {
@@ -127,10 +126,7 @@ class Run {
       case Kind::crash_at_event: break_at_event_ = -deed.number; return;
       case Kind::reboot: return reboot(deed.number);
       case Kind::freeze: return clock_.freeze_daemon(deed.length);
-      case Kind::wall_jump:
-        clocks_.wall_offset += Duration(1s) * deed.number;
-        wall_touched_ = true;
-        return;
+      case Kind::wall_jump: return set_wall(deed.number);
       case Kind::corrupt: return site_.corrupt(n, r);
       case Kind::remove: return site_.remove(n, r);
       case Kind::dependency_down: return site_.dependency_down(n, deed.length);
@@ -148,10 +144,14 @@ class Run {
     end_daemon("reboot");
     ++clocks_.boot;
     clocks_.boot_began = clock_.now();
-    clocks_.wall_offset += Duration(1s) * wall_seconds;
-    observer_.rebooted(wall_touched_ || wall_seconds != 0);
-    wall_touched_ = false;
+    observer_.rebooted();
+    set_wall(wall_seconds);
     site_.reboot();
+  }
+  void set_wall(int forward_seconds) {
+    if (forward_seconds == 0) return;
+    clocks_.wall_offset += Duration(1s) * forward_seconds;
+    observer_.wall_set();
   }
   void push(std::size_t n) {
     observer_.false_signal(n);
@@ -172,7 +172,7 @@ class Run {
     held.until = shell_->now() + length;
     held.reason = "simulated";
     say(n, event::Locked{held});
-    clock_.in(length - 1s, [this, n] { observer_.outside_lock_over(n); });
+    observer_.lock_lasts(held.id, length);
   }
 
   const Scenario& scenario_;
@@ -187,7 +187,6 @@ class Run {
   std::uint64_t ids_ = 0;
   bool kill_switch_ = false;
   int break_at_event_ = 0;
-  bool wall_touched_ = false;  ///< since the last boot
   std::unique_ptr<Surroundings> around_;
   std::unique_ptr<Shell> shell_;
 };
@@ -235,8 +234,8 @@ Scenario shrink(Scenario scenario, const std::string& broken) {
 }
 
 const std::vector<std::string>& broken_promises() {
-  static const std::vector<std::string> kPromises{"budget", "cooldown", "intent_first", "gap",    "suspension", "kill_switch",
-                                                  "intact", "shared",   "recovery",     "memory", "silence",    "observe"};
+  static const std::vector<std::string> kPromises{"budget", "cooldown", "intent_first", "gap",     "suspension", "kill_switch", "intact",
+                                                  "shared", "recovery", "memory",       "silence", "observe",    "lock"};
   return kPromises;
 }
 

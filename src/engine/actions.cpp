@@ -130,12 +130,13 @@ asio::awaitable<void> Service::perform(Action action, std::shared_ptr<const Serv
                  [this](action::Operate& wanted) {
                    std::string refused = why_not_begin();
                    const bool ours = !refused.empty();
+                   const bool suspended = incident_->state_trusted() && incident_->state().suspension.has_value();
                    if (!ours) refused = engine_.fleet().why_not_begin(*this, wanted.request);
                    if (refused.empty()) {
                      operating_ = wanted.request.operation;
                      spawn(engine_.executor_, shared_from_this(), operate(std::move(wanted.request)));
                    } else {
-                     never_begun(wanted.request, refused, !ours);
+                     never_begun(wanted.request, refused, !ours || suspended);
                    }
                  },
                  [this](action::Arm& wanted) { spawn(engine_.executor_, shared_from_this(), arm(wanted.release)); },

@@ -49,6 +49,8 @@ Json facts_of(const rollback::Operation& operation) {
 
 /// Why nothing may be begun any more before the commit point: empty when it may.
 std::string Service::why_stopped() const {
+  if (const auto& suspension = incident_->state().suspension)
+    return "the suspension (" + suspension->principal + ": " + suspension->reason + ")";
   if (!engine_.fleet().stopped()) return {};
   const std::string& why = engine_.fleet().kill_switch().why();
   return "the kill switch" + (why.empty() ? "" : " (" + why + ")");
@@ -147,6 +149,7 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
   if (recovered != Recovered::no) engine_.history_->add(row);
 
   std::optional<rollback::Finish> finish;
+  bool was_stopped = false;
   // Since when all that a new process reads is in place: what began later need not be restarted. After a crash recovery spares such ones.
   std::optional<Instant> in_place;
   while (!finish) {
@@ -176,6 +179,7 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
         Json facts = facts_of(operation);
         outcome = co_await run_step(std::move(wanted), hooks, std::move(facts));
       } else {  // Nothing was begun: the machine is told so, and gives up.
+        was_stopped = true;
         operation.on(rollback::CancelAsked{stopped}, begun);
         outcome.status = Outcome::Status::refused;
         outcome.error = Error(Errc::refused, "not begun").because(stopped);
@@ -255,7 +259,8 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
   ended.to = request.to;
   ended.failed_how = finish->failed_how;
   ended.detail = finish->detail;
-  ended.interrupted = recovered == Recovered::undoing && finish->status == OperationStatus::abandoned;
+  ended.interrupted = (recovered == Recovered::undoing && finish->status == OperationStatus::abandoned) ||
+                      (was_stopped && finish->status == OperationStatus::cancelled);
   deliver(std::move(ended));
   // Somebody may have deployed while we were at it: what the watcher was told to leave alone is looked at now.
   co_await look_at_links();

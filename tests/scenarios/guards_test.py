@@ -114,6 +114,39 @@ class Windows(Scenario):
         self.assertEqual(fleet.ctl("reload")[0], 1)
 
 
+class Stopped(Scenario):
+    """A person's stop that comes after the decision and before the switch: obeyed, and once it is taken back the release is judged again."""
+
+    def stopped_in_the_middle(self, stop, back):
+        fleet, service = self.shop()
+        go, begun = os.path.join(fleet.root, "go"), os.path.join(fleet.root, "begun")
+        script = os.path.join(fleet.root, "hook")
+        with open(script, "w", encoding="utf-8") as out:
+            out.write('#!/bin/sh\n[ "$ROLLBACKD_KIND" = rollback ] || exit 0\n: > %s\nwhile [ ! -e %s ]; do sleep 0.02; done\n' % (begun, go))
+        os.chmod(script, 0o755)
+        service.settings["hooks"] = [{"at": "before_switch", "command": [script], "timeout": "20s"}]
+        fleet.start()
+        bake(fleet, service)
+        pull(service)
+        wait_for("the rollback has begun", 20, lambda: os.path.exists(begun))
+
+        self.assertEqual(fleet.ctl(*stop)[0], 0)
+        open(go, "w", encoding="utf-8").close()
+
+        self.assertEqual(rollback_of(fleet, service, "v2")["status"], "cancelled")
+        self.assertEqual(refusing(held_by(fleet, service, "not_suspended")), ["not_suspended"])
+        self.assertEqual(service.live(), "v2")
+        self.assertEqual(fleet.ctl(*back)[0], 0)
+        wait_for("v2 is left", 20, lambda: service.live() == "v1")
+        self.assertEqual(rollback_of(fleet, service, "v2")["status"], "succeeded")
+
+    def test_a_suspension_stops_what_has_begun_and_not_switched(self):
+        self.stopped_in_the_middle(("suspend", "shop", "--reason", "a migration"), ("resume", "shop"))
+
+    def test_the_kill_switch_stops_what_has_begun_and_not_switched(self):
+        self.stopped_in_the_middle(("kill", "--reason", "something is odd"), ("kill", "--off", "--reason", "it was nothing"))
+
+
 class KillSwitch(Scenario):
     def test_stops_everything_survives_a_restart_and_lets_go(self):
         fleet, service = self.shop()

@@ -101,8 +101,9 @@ struct AuditLog::Impl {
       const bool idle = queue.empty() && batch.empty();
       if (stopping && (idle || Clock::now() >= stop_by)) break;
       if (stopping && !counters.ok) break;  // It was tried once more; an unwell disk is not waited for.
+      const bool retain_now = retains && !stopping && Clock::now() >= retain_at;
       lock.unlock();
-      if (retains && !stopping && Clock::now() >= retain_at) retain();
+      if (retain_now) retain();
       tell_head(false);
       lock.lock();
     }

@@ -351,8 +351,8 @@ class RemoteDriver final : public Driver {
     reading.in_full = (*answer)["in_full"].bool_or(false);
     co_return reading;
   }
-  Result<Step> plan_removal(const std::string& release) const override { return local_->plan_removal(release); }
-  std::vector<std::string> half_removed() const override { return local_->half_removed(); }
+  Result<Step> plan_removal(const ComponentRelease& part) const override { return local_->plan_removal(part); }
+  std::vector<ComponentRelease> half_removed() const override { return local_->half_removed(); }
   Result<Release> describe(const std::string& release) const override { return local_->describe(release); }
   asio::awaitable<Result<>> mark_bad(std::string release, std::string reason) override {
     Request request = request_of(context_, Verb::mark_bad);

@@ -28,7 +28,7 @@ boost::asio::awaitable<Result<Reading>> Driver::read(std::string release, ReadOp
   co_return found;
 }
 
-Result<Step> Driver::plan_removal(const std::string&) const { return Error(Errc::unsupported, "this driver removes no releases"); }
+Result<Step> Driver::plan_removal(const ComponentRelease&) const { return Error(Errc::unsupported, "this driver removes no releases"); }
 
 namespace {
 

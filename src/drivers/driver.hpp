@@ -81,10 +81,11 @@ class Driver {  // Puts a release back on one kind of platform.
   /// Reads `release` in full, and keeps its manifest in the service's directory (manifests/COMPONENT/ID; of a changed one the one before as
   /// _was.ID), for people: `sha256sum` of it is the digest. @return `refused` while a deployment is still writing it
   virtual boost::asio::awaitable<Result<Reading>> read(std::string release, ReadOptions options);
-  /// The step that removes `release` from disk for good: see removal.hpp. It is run like any other, on the worker for bulk work.
-  virtual Result<Step> plan_removal(const std::string& release) const;
-  /// Releases whose removal was cut off: the same step goes on with it. Blocking, one directory.
-  virtual std::vector<std::string> half_removed() const { return {}; }
+  /// The step that removes a component's release from disk for good: see removal.hpp. It is run like any other, on the worker for bulk
+  /// work.
+  virtual Result<Step> plan_removal(const ComponentRelease& part) const;
+  /// Releases whose removal was cut off: the same step goes on with it. Blocking, one directory a component.
+  virtual std::vector<ComponentRelease> half_removed() const { return {}; }
   /// What the ledger enters for a release found on disk; reads its release.json when there is one (bounded, bad content ignored with a
   /// warning).
   virtual Result<Release> describe(const std::string& release) const = 0;

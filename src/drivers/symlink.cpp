@@ -177,18 +177,22 @@ class Symlink final : public Driver {
     co_return co_await full_look(release, expected_digest);
   }
 
-  Result<Step> plan_removal(const std::string& release) const override {
-    if (auto id = check_release_id(release); id.has_error()) return id.error();
+  Result<Step> plan_removal(const ComponentRelease& part) const override {
+    if (auto id = check_release_id(part.release); id.has_error()) return id.error();
     Step step;
     step.component = context_.settings.name;
     step.driver = "symlink";
     step.action = "remove";
     step.arguments = Json::object();
-    step.arguments.set("releases", layout_.releases).set("release", release);
+    step.arguments.set("releases", layout_.releases).set("release", part.release);
     return step;
   }
 
-  std::vector<std::string> half_removed() const override { return drivers::half_removed(layout_.releases); }
+  std::vector<ComponentRelease> half_removed() const override {
+    std::vector<ComponentRelease> out;
+    for (std::string& release : drivers::half_removed(layout_.releases)) out.push_back({context_.settings.name, std::move(release)});
+    return out;
+  }
 
   Result<Release> describe(const std::string& release) const override;
 

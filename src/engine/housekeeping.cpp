@@ -91,7 +91,8 @@ asio::awaitable<void> Housekeeping::tend(std::shared_ptr<Service> service) {
   if (!service->driver_ || service->component().releases.empty()) co_return;
   // Adding it again gives the same watch, unless another directory has come to this place.
   constexpr std::uint32_t kEvents = IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
-  if (events_) static_cast<void>(events_->add(service->component().releases, kEvents));
+  for (const config::ComponentSettings& component : service->settings().components)
+    if (events_) static_cast<void>(events_->add(component.releases, kEvents));
   if (!busy(*service)) co_await read_live(service);
   if (!busy(*service)) co_await look_at_target(service);
   if (!busy(*service)) scrub_one(service);
@@ -163,7 +164,8 @@ asio::awaitable<void> Housekeeping::look_at_target(std::shared_ptr<Service> serv
     if (!service->armed_->present) co_return;
     TargetFacts facts;
     facts.release = target;
-    facts.why = "its directory is gone from " + service->component().releases + ": something other than rollbackd removed it";
+    facts.why = (service->many_ ? described.error().text() : "its directory is gone from " + service->component().releases) +
+                ": something other than rollbackd removed it";
     service->armed_ = facts;
     service->deliver(event::TargetHashed{facts, ""});
     co_return;
@@ -233,7 +235,6 @@ std::string Housekeeping::why_not_prune(const Service& service) const {
   const Instant now = engine_.clock_.now();
   const decision::GuardInput input = service.incident().guard_input(now);
   if (busy(service)) return "an operation runs";
-  if (service.settings().components.size() != 1) return "several components";  // A release of one may be part of several rows.
   if (service.settings().automation < config::Automation::approve)
     return "automation is " + std::string(to_string(service.settings().automation));
   if (state.incident) return "an incident is open";
@@ -253,9 +254,9 @@ asio::awaitable<void> Housekeeping::prune(std::shared_ptr<Service> service) {
   if (!kept.finished) {
     kept.finished = true;
     auto look = [driver = service->driver_.get()] { return driver->half_removed(); };
-    const std::vector<std::string> rest = co_await reads_.run(std::move(look));
-    for (const std::string& release : rest)
-      if (why_not_prune(*service).empty()) co_await remove(service, release, "its removal was cut off");
+    const std::vector<ComponentRelease> rest = co_await reads_.run(std::move(look));
+    for (const ComponentRelease& part : rest)
+      if (why_not_prune(*service).empty()) co_await remove(service, part, "its removal was cut off");
   }
   const auto world = co_await service->driver_->inspect();
   if (world.has_error() || !why_not_prune(*service).empty()) co_return;
@@ -267,26 +268,52 @@ asio::awaitable<void> Housekeeping::prune(std::shared_ptr<Service> service) {
   // Further steps back need their targets too.
   for (int i = 0; i < policy.max_steps_back; ++i)
     if (const auto further = ledger::choose_target(state, retention.in_use); further.target) retention.in_use.push_back(further.target->id);
-  for (const auto& [key, other] : engine_.services_) {  // Services that share a directory of releases.
-    if (other == service || !other->running() || other->component().releases != service->component().releases) continue;
+  for (const auto& [key, other] : engine_.services_) {  // Services may share a directory of releases.
+    if (other == service || !other->running()) continue;
     const ServiceState& theirs = other->incident().state();
-    for (const LedgerEntry& entry : theirs.ledger)
-      if (!ledger::why_kept(theirs, entry.release.id, {}).empty()) retention.in_use.push_back(entry.release.id);
+    const auto there = disk_of(*other, World{});
+    for (const LedgerEntry& entry : theirs.ledger) {
+      if (ledger::why_kept(theirs, entry.release.id, {}).empty()) continue;
+      for (const ComponentRelease& part : ledger::parts_of(entry, there))
+        for (const ledger::ComponentDisk& component : there)
+          if (component.component == part.component) retention.places_in_use.insert(component.place(part.release));
+    }
   }
-  const auto old = ledger::to_remove(state, world.value().releases, retention, engine_.clock_.now());
+  const auto old = ledger::parts_to_remove(state, disk_of(*service, world.value()), retention, engine_.clock_.now());
   if (old.empty()) co_return;
   // One a turn: the disk is others' too. One that somebody's link leads to does not stand in the way of the others.
   const std::string why = "not needed any more: keep_releases is " + std::to_string(policy.keep_releases);
-  for (const std::string& release : old) {
-    const bool removed = co_await remove(service, release, why);
+  for (const ComponentRelease& part : old) {
+    const bool removed = co_await remove(service, part, why);
     if (removed && old.size() > 1) look_soon();
     if (removed || !why_not_prune(*service).empty()) co_return;
   }
 }
 
-asio::awaitable<bool> Housekeeping::remove(std::shared_ptr<Service> service, std::string release, std::string why) {
-  auto step = service->driver_->plan_removal(release);
+/// Each component's directory of releases, and what of `world` is in it.
+std::vector<ledger::ComponentDisk> Housekeeping::disk_of(const Service& service, const World& world) const {
+  std::vector<ledger::ComponentDisk> out;
+  for (const config::ComponentSettings& component : service.settings().components) {
+    ledger::ComponentDisk& disk = out.emplace_back();
+    disk.component = component.name;
+    disk.directory = component.releases;
+    const World* seen = world.parts.empty() ? &world : nullptr;
+    for (const World& part : world.parts)
+      if (part.component == component.name) seen = &part;
+    if (seen == nullptr) continue;
+    disk.releases = seen->releases;
+    disk.live = seen->live;
+  }
+  return out;
+}
+
+asio::awaitable<bool> Housekeeping::remove(std::shared_ptr<Service> service, ComponentRelease part, std::string why) {
+  const std::string release = service->many_ ? part.component + "/" + part.release : part.release;
+  auto step = service->driver_->plan_removal(part);
   if (step.has_error()) co_return false;
+  // As a plan stamps its steps: the actor takes no other, and answers one that it knows with what came of that one.
+  step.value().operation = io::new_id();
+  step.value().number = 1;
   const Outcome outcome = co_await service->driver_->run(std::move(step.value()), kRemovalMax);
   const bool refused = outcome.status == Outcome::Status::refused;
   if (refused && kept_[service->key().text()].told_not_kept) co_return false;
@@ -304,7 +331,13 @@ asio::awaitable<bool> Housekeeping::remove(std::shared_ptr<Service> service, std
     co_return false;
   }
   log::info("release removed", {{"service", service->key().text()}, {"release", release}, {"why", why}});
-  if (service->running()) service->deliver(event::Pruned{release});
+  if (!service->running()) co_return true;
+  std::vector<std::string> gone{part.release};
+  if (service->many_) gone.clear();  // Then it is those that it was a part of.
+  for (const LedgerEntry& row : service->incident().state().ledger)
+    if (service->many_ && std::find(row.components.begin(), row.components.end(), part) != row.components.end())
+      gone.push_back(row.release.id);
+  for (const std::string& id : gone) service->deliver(event::Pruned{id});
   co_return true;
 }
 

@@ -17,6 +17,7 @@
 #include "engine/spawn.hpp"
 #include "io/inotify.hpp"
 #include "io/worker.hpp"
+#include "ledger/ledger.hpp"
 
 namespace rollbackd::engine {
 
@@ -52,7 +53,8 @@ class Housekeeping {
   void scrub_one(const std::shared_ptr<Service>& service);
   boost::asio::awaitable<void> scrub(std::shared_ptr<Service> service, std::string release);
   boost::asio::awaitable<void> prune(std::shared_ptr<Service> service);
-  boost::asio::awaitable<bool> remove(std::shared_ptr<Service> service, std::string release, std::string why);
+  std::vector<ledger::ComponentDisk> disk_of(const Service& service, const World& world) const;
+  boost::asio::awaitable<bool> remove(std::shared_ptr<Service> service, ComponentRelease part, std::string why);
   boost::asio::awaitable<Result<drivers::Reading>> read(std::shared_ptr<Service> service, std::string release,
                                                         drivers::ReadOptions options);
   boost::asio::awaitable<void> listen();

@@ -18,11 +18,19 @@ using drivers::LinkSeen;
 
 namespace {
 
+constexpr std::size_t kDigestsMax = 64;  // Of releases whose parts' digests are known; a ledger has 32 rows.
+
 Outcome nobody_runs(const Step& step) {
   Outcome outcome;
   outcome.status = Outcome::Status::refused;
   outcome.error = Error(Errc::refused, "cannot run this step").because("the service has no component " + printable(step.component));
   return outcome;
+}
+
+/// Says whose error it is.
+Error named(Error error, const ServicePart& part) {
+  error.what = part.name + ": " + error.what;
+  return error;
 }
 
 /// Ends what runs for a coroutine when that ends, cancelled or not.
@@ -205,13 +213,15 @@ asio::awaitable<TargetFacts> PartsDriver::each(std::string release, std::string 
     co_return facts;
   }
   facts.present = facts.intact = true;
+  const auto found = digests_.find(expected_digest);
+  const std::vector<std::string> expected = found == digests_.end() ? std::vector<std::string>(parts_.size()) : found->second;
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     drivers::Driver& driver = *parts_[i]->driver;
     TargetFacts one;
     if (arm) {
-      one = co_await driver.arm((*parts)[i].release, "");
+      one = co_await driver.arm((*parts)[i].release, expected[i]);
     } else {
-      one = co_await driver.look((*parts)[i].release, "");
+      one = co_await driver.look((*parts)[i].release, expected[i]);
     }
     facts.present = facts.present && one.present;
     facts.intact = facts.intact && one.intact;
@@ -237,13 +247,52 @@ asio::awaitable<TargetFacts> PartsDriver::look(std::string release, std::string 
 asio::awaitable<Result<std::string>> PartsDriver::digest(std::string release) {
   auto parts = parts_of(release);
   if (!parts) co_return parts.error();
-  std::string lines;
+  std::vector<std::string> digests;
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     auto one = co_await parts_[i]->driver->digest((*parts)[i].release);
     if (!one) co_return one.error();
-    lines += parts_[i]->name + " " + *one + "\n";
+    digests.push_back(std::move(*one));
   }
-  co_return sha256_hex(lines);
+  co_return digest_of(std::move(digests));
+}
+
+std::string PartsDriver::digest_of(std::vector<std::string> parts) {
+  std::string lines;
+  for (std::size_t i = 0; i < parts_.size(); ++i) lines += parts_[i]->name + " " + parts[i] + "\n";
+  std::string whole = sha256_hex(lines);
+  if (digests_.size() >= kDigestsMax) digests_.clear();
+  digests_[whole] = std::move(parts);
+  return whole;
+}
+
+asio::awaitable<Result<drivers::Reading>> PartsDriver::read(std::string release, drivers::ReadOptions options) {
+  auto parts = parts_of(release);
+  if (!parts) co_return parts.error();
+  drivers::Reading whole;
+  whole.in_full = false;
+  std::vector<std::string> digests;
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    auto one = co_await parts_[i]->driver->read((*parts)[i].release, options);
+    if (!one) co_return named(one.error(), *parts_[i]);
+    whole.in_full = whole.in_full || one->in_full;
+    if (!one->change.empty()) whole.change += (whole.change.empty() ? "" : "; ") + parts_[i]->name + ": " + one->change;
+    digests.push_back(std::move(one->digest));
+  }
+  whole.digest = digest_of(std::move(digests));
+  co_return whole;
+}
+
+Result<Step> PartsDriver::plan_removal(const ComponentRelease& part) const {
+  const ServicePart* owner = find(part.component);
+  if (!owner) return Error(Errc::not_found, "the service has no component " + printable(part.component));
+  return owner->driver->plan_removal(part);
+}
+
+std::vector<ComponentRelease> PartsDriver::half_removed() const {
+  std::vector<ComponentRelease> out;
+  for (const auto& part : parts_)
+    for (ComponentRelease& one : part->driver->half_removed()) out.push_back(std::move(one));
+  return out;
 }
 
 Result<Release> PartsDriver::describe(const std::string& release) const {
@@ -313,7 +362,7 @@ asio::awaitable<Result<World::Process>> PartsManager::inspect() {
   std::optional<World::Process> whole;
   for (const auto& part : parts_) {
     auto seen = co_await part->manager->inspect();
-    if (!seen) co_return seen.error();
+    if (!seen) co_return named(seen.error(), *part);
     if (!whole) {
       whole = *seen;
     } else if (whole->running && !seen->running) {

@@ -44,6 +44,10 @@ class PartsDriver final : public drivers::Driver {
   /// SHA-256 over one line "COMPONENT DIGEST" a component, in their order.
   boost::asio::awaitable<Result<std::string>> digest(std::string release) override;
   boost::asio::awaitable<TargetFacts> look(std::string release, std::string expected_digest) override;
+  /// One component after the other; what changed is told by component.
+  boost::asio::awaitable<Result<drivers::Reading>> read(std::string release, drivers::ReadOptions options) override;
+  Result<Step> plan_removal(const ComponentRelease& part) const override;
+  std::vector<ComponentRelease> half_removed() const override;
   Result<Release> describe(const std::string& release) const override;
   /// Marks what is not live in its component: a configuration that the good release has too is not to blame.
   boost::asio::awaitable<Result<>> mark_bad(std::string release, std::string reason) override;
@@ -54,6 +58,7 @@ class PartsDriver final : public drivers::Driver {
   ServicePart* find(const std::string& component) const;
   bool is_whole(const std::vector<ComponentRelease>& parts) const;
   boost::asio::awaitable<TargetFacts> each(std::string release, std::string expected_digest, bool arm);
+  std::string digest_of(std::vector<std::string> parts);
 
   boost::asio::any_io_executor executor_;
   const io::Clock& clock_;
@@ -61,6 +66,8 @@ class PartsDriver final : public drivers::Driver {
   KnownParts known_;
   std::vector<ComponentRelease> live_;             ///< as of the last look
   std::map<std::string, std::size_t> everywhere_;  ///< directory names, by how many components have one; as of the last look
+  /// Each component's digest, by the release's: so that the one that changed is told, and what of it.
+  std::map<std::string, std::vector<std::string>> digests_;
 };
 
 /// Several managers as one: it runs when all run, and is as old as the oldest.

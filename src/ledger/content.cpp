@@ -1,5 +1,6 @@
 // What a release's files say of it: another content under the same id is another release. And which releases need not stay on disk. Pure.
 #include <algorithm>
+#include <map>
 
 #include "base/text.hpp"
 #include "ledger/ledger.hpp"
@@ -70,6 +71,58 @@ std::vector<std::string> to_remove(const ServiceState& state, const std::vector<
   std::vector<std::string> out;
   for (std::size_t i = policy.keep; i < removable.size(); ++i)
     if (now - removable[i].used >= policy.keep_for) out.insert(out.begin(), removable[i].id);
+  return out;
+}
+
+std::vector<ComponentRelease> parts_of(const LedgerEntry& entry, const std::vector<ComponentDisk>& disk) {
+  if (!entry.components.empty()) return entry.components;
+  std::vector<ComponentRelease> out;
+  for (const ComponentDisk& component : disk) out.push_back({component.component, entry.release.id});
+  return out;
+}
+
+std::vector<ComponentRelease> parts_to_remove(const ServiceState& state, const std::vector<ComponentDisk>& disk, const Retention& policy,
+                                              Instant now) {
+  std::set<std::string> on_disk, needed = policy.places_in_use;
+  std::map<std::string, std::size_t> left;  // Releases, by directory.
+  for (const ComponentDisk& component : disk) {
+    for (const std::string& release : component.releases) on_disk.insert(component.place(release));
+    if (!component.live.empty()) needed.insert(component.place(component.live));
+    left[component.directory] = component.releases.size();
+  }
+  // Where it is; empty for one of a component that there is no longer.
+  const auto place_of = [&](const ComponentRelease& part) {
+    const auto at = std::find_if(disk.begin(), disk.end(), [&](const ComponentDisk& d) { return d.component == part.component; });
+    return at == disk.end() ? std::string() : at->place(part.release);
+  };
+  Retention rows = policy;
+  std::vector<std::string> there;
+  for (const LedgerEntry& entry : state.ledger) {
+    const auto parts = parts_of(entry, disk);
+    const auto is_there = [&](const ComponentRelease& part) { return on_disk.contains(place_of(part)); };
+    if (std::any_of(parts.begin(), parts.end(), is_there)) there.push_back(entry.release.id);
+    const auto is_needed = [&](const ComponentRelease& part) { return policy.places_in_use.contains(place_of(part)); };
+    if (std::all_of(parts.begin(), parts.end(), is_needed)) rows.in_use.push_back(entry.release.id);
+  }
+  const std::vector<std::string> old = to_remove(state, there, rows, now);
+  for (const LedgerEntry& entry : state.ledger) {
+    if (std::find(old.begin(), old.end(), entry.release.id) != old.end()) continue;
+    for (const ComponentRelease& part : parts_of(entry, disk)) needed.insert(place_of(part));
+  }
+  std::vector<ComponentRelease> out;
+  for (const std::string& id : old) {
+    const LedgerEntry* entry = find(state, id);
+    if (entry->components.empty() && disk.size() > 1) continue;  // What it is made of was never seen: it is not guessed.
+    for (const ComponentRelease& part : parts_of(*entry, disk)) {
+      const std::string place = place_of(part);
+      if (!on_disk.contains(place) || needed.contains(place)) continue;
+      std::size_t& rest = left[place.substr(0, place.size() - part.release.size() - 1)];
+      if (rest <= policy.keep) continue;
+      --rest;
+      needed.insert(place);  // Once is enough.
+      out.push_back(part);
+    }
+  }
   return out;
 }
 

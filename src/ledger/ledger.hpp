@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -52,7 +53,9 @@ Choice choose_target(const ServiceState& state, const std::vector<std::string>& 
 struct Retention {
   std::size_t keep = 0;               ///< releases kept on disk beside the protected ones; 0: nothing is removed
   Duration keep_for{};                ///< none younger than this, by when it was last live or first seen
-  std::vector<std::string> in_use{};  ///< that a link, a running operation or another component refers to
+  std::vector<std::string> in_use{};  ///< that a link, a running operation or a further step back refers to
+  /// Directories of releases that other services need; see ComponentDisk::place.
+  std::set<std::string> places_in_use{};
 };
 /// Why `release` may not be removed from disk whatever the policy says; empty when it may.
 std::string why_kept(const ServiceState& state, std::string_view release, const std::vector<std::string>& in_use);
@@ -60,5 +63,21 @@ std::string why_kept(const ServiceState& state, std::string_view release, const 
 /// `in_use`, one that the ledger does not know (somebody may still be writing it), or any while an incident is open.
 std::vector<std::string> to_remove(const ServiceState& state, const std::vector<std::string>& on_disk, const Retention& policy,
                                    Instant now);
+
+/// What of one component is on disk.
+struct ComponentDisk {
+  std::string component;
+  std::string directory;              ///< of its releases; components may share one
+  std::vector<std::string> releases;  ///< in it
+  std::string live;                   ///< what its link leads to, whatever the ledger says
+  std::string place(const std::string& release) const { return directory + "/" + release; }
+};
+/// Which releases of which component may be removed: those that the releases of `to_remove` are made of, the longest not live first, unless
+/// one that stays is made of it too, its link leads to it, or another service needs it. No component is left with fewer than the policy
+/// keeps. One component is the common case: then it is `to_remove`. A release only part of which is on disk counts like any other.
+std::vector<ComponentRelease> parts_to_remove(const ServiceState& state, const std::vector<ComponentDisk>& disk, const Retention& policy,
+                                              Instant now);
+/// What a row of the ledger is made of: its id in each component where nothing else is known.
+std::vector<ComponentRelease> parts_of(const LedgerEntry& entry, const std::vector<ComponentDisk>& disk);
 
 }  // namespace rollbackd::ledger

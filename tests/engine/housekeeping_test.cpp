@@ -134,5 +134,82 @@ TEST_F(HousekeepingTest, NothingIsRemovedWhileADeployLockIsHeldOrARemovalWouldMe
   EXPECT_TRUE(on_disk("v1")) << "a link of somebody's leads to it";
 }
 
+/// The same with a configuration beside the code, behind a link of its own.
+class HousekeepingOfSeveralTest : public HousekeepingTest {
+ protected:
+  HousekeepingOfSeveralTest() {
+    for (const char* id : {"v1", "c2", "c3", "c4", "c5"}) configs_.release(id);
+    configs_.link("v1");
+    config::ComponentSettings config;
+    config.name = "config";
+    config.releases = configs_.releases();
+    config.current = configs_.current();
+    service().components.push_back(config);
+  }
+  void deploy(const std::string& app, const std::string& config) {
+    place_.link(app);
+    configs_.link(config);
+    const std::string id = name_of({{"app", app}, {"config", config}});
+    ASSERT_TRUE(until([&] { return daemon().standing(id) == "good"; })) << daemon().shop().dump();
+  }
+  bool config_on_disk(const std::string& id) const { return fs::exists(configs_.releases() + "/" + id); }
+
+  Place configs_{directory_ / "shop/etc"};
+};
+
+TEST_F(HousekeepingOfSeveralTest, ADamagedComponentMakesTheReleaseNotIntact) {
+  service().policy.scrub_interval = 50ms;
+  start();
+  deploy("v2", "c2");
+  ASSERT_TRUE(until([&] { return daemon().ready(); })) << daemon().engine().readiness().dump();
+
+  std::ofstream(configs_.releases() + "/v1/app") << "something else\n";
+
+  ASSERT_TRUE(until([&] { return daemon().standing("v1") == "unknown"; })) << row("v1").dump();
+  EXPECT_THAT(row("v1")["intact_why"].string_or(""), HasSubstr("config: app has other content"));
+  EXPECT_FALSE(daemon().ready());
+  EXPECT_TRUE(fs::exists(directory_ / "state/services/shop.prod/manifests/config/v1"));
+}
+
+TEST_F(HousekeepingOfSeveralTest, AComponentThatSomebodyRemovesIsSeenAtOnce) {
+  start();
+  deploy("v2", "c2");
+  ASSERT_TRUE(until([&] { return daemon().ready(); }));
+
+  fs::rename(configs_.releases() + "/v1", configs_.releases() + "/.gone");
+
+  ASSERT_TRUE(daemon().until([&] { return !daemon().ready(); }));
+  EXPECT_THAT(daemon().engine().readiness().dump(), HasSubstr(configs_.releases()));
+  fs::rename(configs_.releases() + "/.gone", configs_.releases() + "/v1");
+  EXPECT_TRUE(until([&] { return daemon().ready(); })) << daemon().engine().readiness().dump();
+}
+
+TEST_F(HousekeepingOfSeveralTest, RetentionKeepsWhatAnyReleaseThatStaysIsMadeOf) {
+  service().policy.keep_releases = 1;
+  service().automation = config::Automation::observe;
+  start();
+  deploy("v2", "c2");
+  deploy("v3", "c3");
+  deploy("v4", "v1");
+  deploy("v5", "c5");
+  configs_.release("being-written");
+  service().automation = config::Automation::automatic;
+  start();
+
+  ASSERT_TRUE(until([&] { return !on_disk("v1") && !on_disk("v2") && !config_on_disk("c2"); })) << daemon().shop().dump();
+
+  EXPECT_TRUE(on_disk("v3") && config_on_disk("c3")) << "keep_releases";
+  EXPECT_TRUE(on_disk("v4") && config_on_disk("v1")) << "to go back to";
+  EXPECT_TRUE(on_disk("v5") && config_on_disk("c5")) << "live";
+  EXPECT_TRUE(config_on_disk("c4") && config_on_disk("being-written")) << "nobody knows of them";
+  ASSERT_TRUE(daemon().until([&] { return row("v2+c2")["intact_why"].string_or("").find("removed") != std::string::npos; }));
+  EXPECT_TRUE(daemon().ready());
+  for (const char* target : {"\"app/v1\"", "\"app/v2\"", "\"config/c2\""})
+    EXPECT_TRUE(daemon().until([&] {
+      const std::string audit = daemon().run(daemon().engine().audit_entries({})).value().dump();
+      return audit.find(target) != std::string::npos;
+    })) << target;
+}
+
 }  // namespace
 }  // namespace rollbackd::engine

@@ -148,5 +148,117 @@ TEST(Retention, RemovesOnlyWhatNothingNeeds) {
   EXPECT_THAT(to_remove(state, disk, policy, now), ElementsAre()) << "an incident needs them all";
 }
 
+/// Releases of two components, each an hour younger than the one before: "v1+c1" is app v1 with config c1.
+struct Pairs {
+  ServiceState state;
+  std::vector<ComponentDisk> disk{{"app", "/srv/releases", {}, ""}, {"config", "/srv/configs", {}, ""}};
+  Retention policy;
+  Instant now = kT0 + 100h;
+  int made = 0;
+
+  void live(const std::string& app, const std::string& config) {
+    const std::vector<ComponentRelease> parts{{"app", app}, {"config", config}};
+    state.epoch.from = state.epoch.release;
+    state.epoch.release = name_of(parts);
+    note_live(state, named(state.epoch.release), kT0 + ++made * Duration(1h)).components = parts;
+    for (std::size_t i = 0; i < 2; ++i) {
+      disk[i].live = parts[i].release;
+      auto& there = disk[i].releases;
+      if (std::find(there.begin(), there.end(), parts[i].release) == there.end()) there.push_back(parts[i].release);
+    }
+  }
+  std::vector<std::string> removed() const {
+    std::vector<std::string> out;
+    for (const ComponentRelease& part : parts_to_remove(state, disk, policy, now)) out.push_back(part.component + "/" + part.release);
+    return out;
+  }
+  void gone(std::size_t component, const std::string& release) { std::erase(disk[component].releases, release); }
+};
+
+TEST(RetentionOfSeveral, RemovesAReleaseOfEachComponentThatNothingKeptIsMadeOf) {
+  Pairs p;
+  p.live("v1", "c1");
+  p.live("v2", "c1");
+  p.live("v3", "c2");
+  p.live("v4", "c3");
+  p.live("v5", "c3");
+  p.policy.keep = 1;  // v5+c3 is live, v4+c3 was before it; v3+c2 is kept.
+  EXPECT_THAT(p.removed(), ElementsAre("app/v1", "config/c1", "app/v2"));
+
+  p.gone(0, "v1");
+  EXPECT_THAT(p.removed(), ElementsAre("config/c1", "app/v2")) << "a removal that was cut off goes on";
+
+  set_standing(p.state, "v2+c1", Standing::good, "baked");
+  EXPECT_THAT(p.removed(), ElementsAre()) << "the last good one needs the configuration that the older one has too";
+}
+
+TEST(RetentionOfSeveral, WhatOneThatIsKeptIsMadeOfStays) {
+  Pairs p;
+  p.live("v1", "c1");
+  p.live("v2", "c2");
+  p.live("v3", "c3");
+  p.live("v4", "c1");
+  p.live("v5", "c5");
+  p.policy.keep = 1;  // v3+c3.
+  EXPECT_THAT(p.removed(), ElementsAre("app/v1", "app/v2", "config/c2")) << "v4+c1 was live before v5+c5";
+
+  p.policy.places_in_use = {"/srv/releases/v2"};
+  EXPECT_THAT(p.removed(), ElementsAre("app/v1", "config/c2")) << "another service is on it";
+  p.policy.places_in_use.clear();
+
+  p.disk[1].live = "c2";  // Half way, or somebody is deploying.
+  EXPECT_THAT(p.removed(), ElementsAre("app/v1", "app/v2")) << "a link leads to it, whatever the ledger says";
+  p.state.incident = OpenIncident{};
+  EXPECT_THAT(p.removed(), ElementsAre());
+}
+
+TEST(RetentionOfSeveral, OldOnesThatShareEverythingWithEachOtherGoAllTheSame) {
+  Pairs p;
+  for (const char* app : {"v1", "v2"})
+    for (const char* config : {"c1", "c2"}) p.live(app, config);
+  p.live("v3", "c3");
+  p.live("v4", "c4");
+  p.live("v5", "c5");
+  p.policy.keep = 1;
+
+  EXPECT_THAT(p.removed(), ElementsAre("app/v1", "config/c1", "config/c2", "app/v2"));
+}
+
+TEST(RetentionOfSeveral, NoComponentIsLeftWithFewerThanAreKept) {
+  Pairs p;
+  p.live("v1", "c1");
+  for (const char* app : {"v2", "v3", "v4", "v5", "v6"}) p.live(app, "c2");
+  p.policy.keep = 2;
+
+  EXPECT_THAT(p.removed(), ElementsAre("app/v1", "app/v2")) << "of two configurations both stay";
+}
+
+TEST(RetentionOfSeveral, AReleaseWhosePartsNobodySawIsNotGuessed) {
+  Pairs p;
+  for (const char* id : {"v1", "v2", "v3", "v4"}) p.live(id, id);
+  p.policy.keep = 1;
+  EXPECT_THAT(p.removed(), ElementsAre("app/v1", "config/v1"));
+  find(p.state, "v1")->components.clear();
+  EXPECT_THAT(p.removed(), ElementsAre());
+  find(p.state, "v4")->components.clear();
+  p.disk[0].live = p.disk[1].live = "";
+  find(p.state, "v1")->components = {{"app", "v4"}, {"config", "v1"}};
+  EXPECT_THAT(p.removed(), ElementsAre("config/v1")) << "the live one may be made of what has its name";
+}
+
+TEST(RetentionOfSeveral, ComponentsThatShareADirectoryNeedWhatEitherNeeds) {
+  Pairs p;
+  p.disk[1].directory = p.disk[0].directory;
+  p.live("v1", "v1");
+  p.live("v2", "v1");
+  p.live("v3", "v2");
+  p.live("v4", "v3");
+  p.live("v5", "v3");
+  for (ComponentDisk& each : p.disk) each.releases = {"v1", "v2", "v3", "v4", "v5"};
+  p.policy.keep = 1;
+
+  EXPECT_THAT(p.removed(), ElementsAre("app/v1")) << "v3+v2 is kept, and v2 is its configuration";
+}
+
 }  // namespace
 }  // namespace rollbackd::ledger

@@ -15,6 +15,7 @@
 #include "engine/engine.hpp"
 #include "engine/fleet.hpp"
 #include "engine/insight.hpp"
+#include "engine/parts.hpp"
 #include "engine/service.hpp"
 #include "engine/warm.hpp"
 #include "ledger/ledger.hpp"
@@ -65,18 +66,29 @@ std::string armed_link_of(const std::string& current) {
 }
 
 struct Looked {
-  DirectoryFacts state, links;
-  std::string armed_link;
+  DirectoryFacts state;
+  std::vector<LinkLook> links;
 };
 
-Looked look(const std::string& state_directory, const std::string& current, bool ours) {
+Looked look(const std::string& state_directory, const std::vector<config::ComponentSettings>& components, bool ours) {
   Looked out;
   out.state = look_at_directory(state_directory);
-  if (current.empty()) return out;
-  const std::size_t slash = current.rfind('/');
-  out.links = look_at_directory(slash == std::string::npos || slash == 0 ? "/" : current.substr(0, slash), ours);
-  out.armed_link = armed_link_of(current);
+  for (const config::ComponentSettings& component : components) {
+    LinkLook& link = out.links.emplace_back();
+    if (components.size() > 1) link.component = component.name;
+    link.armed_wanted = component.driver == "symlink";
+    const std::string& current = component.current;
+    if (current.empty()) continue;
+    const std::size_t slash = current.rfind('/');
+    link.directory = look_at_directory(slash == std::string::npos || slash == 0 ? "/" : current.substr(0, slash), ours);
+    link.armed_link = armed_link_of(current);
+  }
   return out;
+}
+
+std::string says(const World::Process& process) {
+  if (!process.running) return "answers; nothing runs";
+  return "runs" + (process.pid > 0 ? " as pid " + std::to_string(process.pid) : std::string());
 }
 
 }  // namespace
@@ -107,15 +119,12 @@ void Insight::look_soon() {
 }
 
 asio::awaitable<void> Insight::look_at(std::shared_ptr<Service> service) {
-  const std::string current = service->component().current;
   const bool ours = drivers::ActorLink::of(engine_.executor_) == nullptr;
-  auto work = [state = service->directory_, current, ours] { return look(state, current, ours); };
+  auto work = [state = service->directory_, components = service->settings().components, ours] { return look(state, components, ours); };
   const Looked found = co_await looks_.run(std::move(work));
   PreflightFacts& facts = world_[service->key().text()];
   facts.state = found.state;
   facts.links = found.links;
-  facts.armed_link = found.armed_link;
-  facts.armed_link_wanted = service->component().driver == "symlink";
   facts.fleet = engine_.fleet().facts(*service);
   const ClockReading now = engine_.clock_.read();
   facts.wall = io::Clock::wall_now();
@@ -130,12 +139,16 @@ asio::awaitable<void> Insight::look_at(std::shared_ptr<Service> service) {
 /// Apart, so that a manager that hangs holds up nobody else's look; its silence is what `ready` then tells.
 asio::awaitable<void> Insight::ask_manager(std::shared_ptr<Service> service) {
   const auto process = co_await service->manager_->inspect();
+  std::vector<std::string> of_each;
+  if (process && service->many_managed_) {
+    const auto each = co_await service->many_managed_->inspect_each();
+    for (const rollback::ManagedComponent& one : each)
+      of_each.push_back(one.component + " " + (one.process ? says(*one.process) : "does not answer"));
+  }
   PreflightFacts& facts = world_[service->key().text()];
   facts.manager_trouble = process ? "" : process.error().text();
   facts.manager_answered = engine_.clock_.now();
-  if (process)
-    facts.manager_says = process->running ? "runs" + (process->pid > 0 ? " as pid " + std::to_string(process->pid) : std::string())
-                                          : "answers; nothing runs";
+  if (process) facts.manager_says = of_each.size() > 1 ? join(of_each, ", ") : says(*process);
   asking_[service->key().text()] = false;
 }
 

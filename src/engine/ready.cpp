@@ -30,6 +30,9 @@ Says not_looked() { return warning("not looked at yet"); }
 
 std::string days(Duration age) { return std::to_string(std::chrono::duration_cast<std::chrono::hours>(age).count() / 24) + " days"; }
 
+/// "config: " where there are several components.
+std::string of_component(const LinkLook& link) { return link.component.empty() ? "" : link.component + ": "; }
+
 Says watched(const ReadyInput& in) {
   if (in.state == nullptr) return no(in.trouble.empty() ? "not started" : in.trouble);
   if (!in.trouble.empty()) return no(in.trouble);
@@ -62,21 +65,32 @@ Says armed(const ReadyInput& in) {
   if (in.target.empty()) return no("there is no target to arm");
   if (!in.armed || in.armed->release != in.target) return no("release " + in.target + " is not armed yet");
   if (!in.armed->intact) return no("release " + in.target + ": " + in.armed->why);
-  if (in.world.looked && in.world.armed_link_wanted && in.world.armed_link.empty())
-    return warning("intact, but the link to it beside current is not there: a full disk would hinder the switch");
-  return yes(in.target + " is intact" + (in.world.armed_link.empty() ? "" : ", the link to it is made"));
+  bool made = false;
+  for (const LinkLook& link : in.world.links) {
+    if (in.world.looked && link.armed_wanted && link.armed_link.empty())
+      return warning(of_component(link) + "intact, but the link to it beside current is not there: a full disk would hinder the switch");
+    made = made || !link.armed_link.empty();
+  }
+  return yes(in.target + " is intact" +
+             (!made                       ? ""
+              : in.world.links.size() > 1 ? ", the links to it are made"
+                                          : ", the link to it is made"));
 }
 
 Says link_directory(const ReadyInput& in) {
   if (!in.world.looked) return not_looked();
-  const DirectoryFacts& d = in.world.links;
-  if (d.path.empty()) return yes("no link to switch");
-  if (!d.there) return no(d.path + ": " + d.why);
+  std::vector<std::string> well;
+  for (const LinkLook& link : in.world.links) {
+    const DirectoryFacts& d = link.directory;
+    if (d.path.empty()) continue;
+    if (!d.there || (in.world.actor.empty() && !d.writable)) return no(of_component(link) + d.path + ": " + d.why);
+    if (std::find(well.begin(), well.end(), d.path) == well.end()) well.push_back(d.path);
+  }
+  if (well.empty()) return yes("no link to switch");
   if (!in.world.actor.empty()) return yes(in.world.actor + " switches");
-  if (!d.writable) return no(d.path + ": " + d.why);
   if (!in.world.exchange)
-    return warning(d.path + ": the file system cannot exchange two names: a deployment in the same instant may be lost");
-  return yes(d.path + " can be written");
+    return warning(join(well, ", ") + ": the file system cannot exchange two names: a deployment in the same instant may be lost");
+  return yes(join(well, ", ") + " can be written");
 }
 
 Says actor(const ReadyInput& in) {
@@ -145,14 +159,16 @@ Says history(const ReadyInput& in) {
 
 Says disk(const ReadyInput& in) {
   if (!in.world.looked) return not_looked();
-  for (const DirectoryFacts* d : {&in.world.state, &in.world.links}) {
-    if (d->path.empty()) continue;
-    if (d->bytes_free >= 0 && d->bytes_free < kBytesFreeMin)
-      return warning(d->path + ": " + std::to_string(d->bytes_free >> 10) +
-                     " KiB free (what is armed needs none; history and audit log do)");
-    if (d->inodes_free >= 0 && d->inodes_free < kInodesFreeMin)
-      return warning(d->path + ": " + std::to_string(d->inodes_free) + " inodes free");
-  }
+  const auto full = [](const DirectoryFacts& d) -> std::string {
+    if (d.path.empty()) return "";
+    if (d.bytes_free >= 0 && d.bytes_free < kBytesFreeMin)
+      return d.path + ": " + std::to_string(d.bytes_free >> 10) + " KiB free (what is armed needs none; history and audit log do)";
+    if (d.inodes_free >= 0 && d.inodes_free < kInodesFreeMin) return d.path + ": " + std::to_string(d.inodes_free) + " inodes free";
+    return "";
+  };
+  if (const std::string why = full(in.world.state); !why.empty()) return warning(why);
+  for (const LinkLook& link : in.world.links)
+    if (const std::string why = full(link.directory); !why.empty()) return warning(of_component(link) + why);
   return yes(in.world.state.bytes_free < 0 ? "not known"
                                            : std::to_string(in.world.state.bytes_free >> 20) + " MiB free in " + in.world.state.path);
 }

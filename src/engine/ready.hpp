@@ -34,13 +34,20 @@ struct DirectoryFacts {
   std::int64_t bytes_free = -1, inodes_free = -1;
 };
 
+/// What one look at a component's link found.
+struct LinkLook {
+  std::string component;      ///< empty where the service has only one
+  DirectoryFacts directory;   ///< that of the link `current`; without a path there is no link to switch
+  std::string armed_link;     ///< what the armed link beside `current` leads to; empty: there is none
+  bool armed_wanted = false;  ///< this driver makes one
+};
+
 /// What the background look found; it is at most a minute old while everything answers.
 struct PreflightFacts {
-  std::optional<Instant> looked;   ///< when it ended; nothing: not yet
-  DirectoryFacts state, links;     ///< the state directory, and that of the link `current`
-  std::string armed_link;          ///< what the armed link beside `current` leads to; empty: there is none
-  bool armed_link_wanted = false;  ///< this driver makes one
-  bool exchange = true;            ///< the file system can exchange two names in one step
+  std::optional<Instant> looked;  ///< when it ended; nothing: not yet
+  DirectoryFacts state;           ///< the state directory
+  std::vector<LinkLook> links;    ///< of each component, in their order
+  bool exchange = true;           ///< the file system can exchange two names in one step
   /// The service manager's answer: nothing while there is no manager, or it never answered.
   std::optional<Instant> manager_answered;
   std::string manager_trouble, manager_says;

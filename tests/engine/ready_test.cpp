@@ -37,13 +37,13 @@ struct Well {
     input.channels = 1;
     input.world.looked = input.world.manager_answered = kNow - 10s;
     input.world.wall = kNow;
-    input.world.state = input.world.links = DirectoryFacts{"/state", true, true, "", 1 << 30, 1000};
-    input.world.armed_link = "releases/v1";
-    input.world.armed_link_wanted = true;
+    input.world.state = DirectoryFacts{"/state", true, true, "", 1 << 30, 1000};
+    input.world.links.push_back(LinkLook{"", input.world.state, "releases/v1", true});
     for (const char* guard : {"not_suspended", "budget", "cooldown", "reversible", "deploy_lock_free", "window_open", "dependency_healthy",
                               "no_other_change", "fleet_breaker"})
       input.guards.push_back(GuardAnswer{guard, true, true, false, "well"});
   }
+  LinkLook& links() { return input.world.links.back(); }
   GuardAnswer& guard(const std::string& name) {
     return *std::find_if(input.guards.begin(), input.guards.end(), [&](const GuardAnswer& g) { return g.guard == name; });
   }
@@ -98,8 +98,8 @@ TEST(Ready, EachThingThatIsWrongIsToldByItsOwnCheckAndNoOther) {
          w.input.armed = TargetFacts{"v1", true, false, "app differs"};
        },
        "app differs"},
-      {"armed", Answer::warning, [](Well& w) { w.input.world.armed_link.clear(); }, "full disk"},
-      {"link_directory", Answer::no, [](Well& w) { w.input.world.links = DirectoryFacts{"/srv", true, false, "denied", 1 << 30, 99}; },
+      {"armed", Answer::warning, [](Well& w) { w.links().armed_link.clear(); }, "full disk"},
+      {"link_directory", Answer::no, [](Well& w) { w.links().directory = DirectoryFacts{"/srv", true, false, "denied", 1 << 30, 99}; },
        "denied"},
       {"link_directory", Answer::warning, [](Well& w) { w.input.world.exchange = false; }, "cannot exchange"},
       {"actor", Answer::no,
@@ -117,8 +117,8 @@ TEST(Ready, EachThingThatIsWrongIsToldByItsOwnCheckAndNoOther) {
       {"observers", Answer::warning, [](Well& w) { w.input.blind_rules = {"Slow"}; }, "Slow"},
       {"notifications", Answer::warning, [](Well& w) { w.input.channels = 0; }, "nobody"},
       {"history", Answer::warning, [](Well& w) { w.input.history_trouble = "disk full"; }, "disk full"},
-      {"disk", Answer::warning, [](Well& w) { w.input.world.links.bytes_free = 4096; }, "4 KiB"},
-      {"disk", Answer::warning, [](Well& w) { w.input.world.links.inodes_free = 0; }, "0 inodes"},
+      {"disk", Answer::warning, [](Well& w) { w.links().directory.bytes_free = 4096; }, "4 KiB"},
+      {"disk", Answer::warning, [](Well& w) { w.links().directory.inodes_free = 0; }, "0 inodes"},
       {"clock", Answer::warning, [](Well& w) { w.input.world.wall_ahead = -1h; }, "1h back"},
       {"clock", Answer::warning, [](Well& w) { w.input.world.wall = Instant::from_seconds(0); }, "1970"},
       {"drill", Answer::warning, [](Well& w) { w.state.drilled.reset(); }, "never"},
@@ -143,6 +143,29 @@ TEST(Ready, EachThingThatIsWrongIsToldByItsOwnCheckAndNoOther) {
       EXPECT_TRUE(its_own || other.answer == Answer::yes) << one.check << " is told by " << other.name << " too";
     }
   }
+}
+
+TEST(Ready, OfSeveralComponentsEachLinkIsLookedAtAndNamed) {
+  const auto of_two = [](const std::function<void(LinkLook&)>& harm) {
+    Well well;
+    well.links().component = "app";
+    well.input.world.links.push_back(LinkLook{"config", {"/etc/shop", true, true, "", 1 << 30, 1000}, "configs/c1", true});
+    harm(well.links());
+    return well;
+  };
+  const Well well = of_two([](LinkLook&) {});
+  EXPECT_EQ(first_no(ready_checks(well.input)), nullptr);
+  EXPECT_EQ(well.check("link_directory").evidence, "/state, /etc/shop can be written");
+  EXPECT_EQ(well.check("armed").evidence, "v1 is intact, the links to it are made");
+
+  const auto says = [](const Well& w, const char* check, Answer answer, const char* evidence) {
+    EXPECT_EQ(w.check(check).answer, answer) << check;
+    EXPECT_THAT(w.check(check).evidence, HasSubstr(evidence)) << check;
+  };
+  says(of_two([](LinkLook& link) { link.directory.there = false; }), "link_directory", Answer::no, "config: /etc/shop");
+  says(of_two([](LinkLook& link) { link.directory.writable = false; }), "link_directory", Answer::no, "config: /etc/shop");
+  says(of_two([](LinkLook& link) { link.armed_link.clear(); }), "armed", Answer::warning, "config: ");
+  says(of_two([](LinkLook& link) { link.directory.bytes_free = 0; }), "disk", Answer::warning, "config: /etc/shop");
 }
 
 TEST(Ready, WithoutATargetThereIsNothingToArm) {

@@ -8,13 +8,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <utility>
@@ -28,6 +26,7 @@
 #include "drivers/hook_memory.hpp"
 #include "drivers/restart_step.hpp"
 #include "io/process.hpp"
+#include "io/session.hpp"
 
 namespace asio = boost::asio;
 
@@ -95,34 +94,17 @@ std::string guard_program(const std::string& program) {
 }
 
 Result<int> spawn_guard(const std::string& program, const io::Fd& order, const io::Fd& answer) {
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  if (::posix_spawn_file_actions_init(&actions) != 0) return Error::from_errno("cannot start a hook's guard", ENOMEM);
-  if (::posix_spawnattr_init(&attributes) != 0) {
-    ::posix_spawn_file_actions_destroy(&actions);
-    return Error::from_errno("cannot start a hook's guard", ENOMEM);
-  }
-  sigset_t all, none;
-  sigfillset(&all);
-  sigemptyset(&none);
-  int error = ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-  if (!error) error = ::posix_spawnattr_setsigdefault(&attributes, &all);
-  if (!error) error = ::posix_spawnattr_setsigmask(&attributes, &none);
-  if (!error) error = ::posix_spawn_file_actions_adddup2(&actions, order.get(), STDIN_FILENO);
-  if (!error) error = ::posix_spawn_file_actions_adddup2(&actions, answer.get(), kHookAnswerFd);
-  if (!error) error = ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  if (!error) error = ::posix_spawn_file_actions_addchdir_np(&actions, "/");
-  if (!error) error = ::posix_spawn_file_actions_addclosefrom_np(&actions, kHookAnswerFd + 1);
-  std::array<std::string, 2> words{"rollbackd", "--hook-guard"};
-  std::string path = std::string("PATH=") + kPath;
-  std::array<char*, 3> argv{words[0].data(), words[1].data(), nullptr};
-  std::array<char*, 2> envp{path.data(), nullptr};
-  int pid = -1;
-  if (!error) error = ::posix_spawn(&pid, program.c_str(), &actions, &attributes, argv.data(), envp.data());
-  ::posix_spawnattr_destroy(&attributes);
-  ::posix_spawn_file_actions_destroy(&actions);
-  if (error) return Error::from_errno("cannot start a hook's guard", error);
-  return pid;
+  const auto files = [&](posix_spawn_file_actions_t* actions) {
+    int error = ::posix_spawn_file_actions_adddup2(actions, order.get(), STDIN_FILENO);
+    if (!error) error = ::posix_spawn_file_actions_adddup2(actions, answer.get(), kHookAnswerFd);
+    if (!error) error = ::posix_spawn_file_actions_addopen(actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    if (!error) error = ::posix_spawn_file_actions_addchdir_np(actions, "/");
+    if (!error) error = ::posix_spawn_file_actions_addclosefrom_np(actions, kHookAnswerFd + 1);
+    return error;
+  };
+  auto pid = io::spawn_session(program, {"rollbackd", "--hook-guard"}, {std::string("PATH=") + kPath}, files);
+  if (pid.has_error()) return Error(pid.error().code, "cannot start a hook's guard").because(pid.error().text());
+  return *pid;
 }
 
 Outcome read_answer(const io::Fd& answer) {

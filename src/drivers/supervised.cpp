@@ -6,7 +6,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -15,7 +14,6 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
@@ -28,6 +26,7 @@
 #include "drivers/restart_step.hpp"
 #include "io/dbus.hpp"
 #include "io/process.hpp"
+#include "io/session.hpp"
 #include "io/unit_watch.hpp"
 
 namespace asio = boost::asio;
@@ -307,35 +306,18 @@ class Supervised final : public Manager {
   /// Starts `program --keeper DIRECTORY` in a session of its own, with nothing of ours open: it outlives us.
   Result<> begin_keeper() {
     const std::string log_path = context_.service_directory + "/" + keeper::kLogName;
-    std::vector<std::string> arguments{context_.program, "--keeper", context_.service_directory};
-    std::vector<std::string> variables{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/"};
-    std::vector<char*> argv, envp;
-    for (std::string& a : arguments) argv.push_back(a.data());
-    for (std::string& v : variables) envp.push_back(v.data());
-    argv.push_back(nullptr);
-    envp.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    if (::posix_spawn_file_actions_init(&actions) != 0) return Error::from_errno("cannot begin a keeper", ENOMEM);
-    if (::posix_spawnattr_init(&attributes) != 0) {
-      ::posix_spawn_file_actions_destroy(&actions);
-      return Error::from_errno("cannot begin a keeper", ENOMEM);
-    }
-    sigset_t all, none;
-    sigfillset(&all);
-    sigemptyset(&none);
-    int error = ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-    if (!error) error = ::posix_spawnattr_setsigdefault(&attributes, &all);
-    if (!error) error = ::posix_spawnattr_setsigmask(&attributes, &none);
-    if (!error) error = ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    if (!error) error = ::posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-    if (!error) error = ::posix_spawn_file_actions_addopen(&actions, 2, log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
-    if (!error) error = ::posix_spawn_file_actions_addclosefrom_np(&actions, 3);
-    pid_t pid = 0;
-    if (!error) error = ::posix_spawn(&pid, context_.program.c_str(), &actions, &attributes, argv.data(), envp.data());
-    ::posix_spawnattr_destroy(&attributes);
-    ::posix_spawn_file_actions_destroy(&actions);
-    if (error) return Error::from_errno("cannot execute " + context_.program + " --keeper", error);
+    const auto files = [&](posix_spawn_file_actions_t* actions) {
+      int error = ::posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
+      if (!error) error = ::posix_spawn_file_actions_addopen(actions, 1, "/dev/null", O_WRONLY, 0);
+      if (!error)
+        error = ::posix_spawn_file_actions_addopen(actions, 2, log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+      if (!error) error = ::posix_spawn_file_actions_addclosefrom_np(actions, 3);
+      return error;
+    };
+    auto begun = io::spawn_session(context_.program, {context_.program, "--keeper", context_.service_directory},
+                                   {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/"}, files);
+    if (begun.has_error()) return Error(begun.error().code, "cannot begin a keeper").because(begun.error().text());
+    const pid_t pid = *begun;
 
     // As long as we live it is our child, and is reaped when it ends.
     auto watched = io::PidFd::open(context_.executor, pid);

@@ -15,6 +15,8 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "config/load.hpp"
+#include "drivers/guarded_path.hpp"
+#include "drivers/layout.hpp"
 
 namespace rollbackd::drivers::actor {
 namespace {
@@ -32,14 +34,6 @@ std::vector<std::string> files_of(const std::string& pattern) {
   ::globfree(&found);
   std::sort(out.begin(), out.end());
   return out;
-}
-
-/// Why `facts` of a file or directory cannot be trusted; empty when they can.
-std::string distrust(const struct stat& facts) {
-  if (facts.st_uid != 0 && facts.st_uid != ::geteuid()) return "it belongs to the user " + std::to_string(facts.st_uid);
-  const bool sticky_directory = S_ISDIR(facts.st_mode) && (facts.st_mode & S_ISVTX) != 0;
-  if ((facts.st_mode & (S_IWGRP | S_IWOTH)) != 0 && !sticky_directory) return "others may write it";
-  return {};
 }
 
 Result<std::string> read_trusted(const std::string& path) {
@@ -166,11 +160,15 @@ Result<config::ComponentSettings> ServiceList::find(const ServiceKey& key, const
   return Error(Errc::not_found, key.text() + " has no component " + component).because("the actor reads " + config_);
 }
 
-Result<ReleasePlace> open_release(const std::string& releases, const std::string& release) {
+Result<ReleasePlace> open_release(const std::string& directory, const std::string& release) {
+  const std::string releases = without_trailing_slashes(directory);
   if (auto id = check_release_id(release); id.has_error()) return Error(Errc::refused, id.error().what).because(id.error().why);
   ReleasePlace out;
   // The directory itself must be one: a link in its place could be turned at any moment by whoever owns its parent.
-  out.releases = Fd(::open(releases.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  const std::size_t slash = releases.rfind('/');
+  auto parent = open_by_parts(slash == 0 ? "/" : releases.substr(0, slash), O_PATH);
+  if (parent.has_error()) return parent.error();
+  out.releases = Fd(::openat(parent->get(), releases.c_str() + slash + 1, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!out.releases && (errno == ENOTDIR || errno == ELOOP))
     return Error(Errc::refused, releases + " is no directory").because("a link is not followed there").try_next("name what it leads to");
   if (!out.releases) return Error::from_errno("cannot open " + releases, errno);
@@ -183,10 +181,8 @@ Result<ReleasePlace> open_release(const std::string& releases, const std::string
   return out;
 }
 
-Result<> leads_to(const std::string& directory, const std::string& link_value, const ReleasePlace& place) {
-  const Fd from(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!from) return Error::from_errno("cannot open " + directory, errno);
-  const Fd there(::openat(from.get(), link_value.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+Result<> leads_to(int directory, const std::string& link_value, const ReleasePlace& place) {
+  const Fd there(::openat(directory, link_value.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   struct stat a {
   }, b{};
   if (there && ::fstat(there.get(), &a) == 0 && ::fstat(place.release.get(), &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)

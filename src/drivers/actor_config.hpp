@@ -44,11 +44,11 @@ class ServiceList {
 struct ReleasePlace {
   io::Fd releases, release;
 };
-/// Opens `releases` (which must not itself be a link) and in it the directory `release`, through no link.
+/// Opens `releases` (by its parts, and it must not itself be a link) and in it the directory `release`, through no link.
 /// @return `not_found`, `refused` (a link, no directory, no release id)
 Result<ReleasePlace> open_release(const std::string& releases, const std::string& release);
-/// Whether `link_value`, read in `directory`, leads to exactly the directory that `place` has open.
-Result<> leads_to(const std::string& directory, const std::string& link_value, const ReleasePlace& place);
+/// Whether `link_value`, read in the open `directory`, leads to exactly the directory that `place` has open.
+Result<> leads_to(int directory, const std::string& link_value, const ReleasePlace& place);
 /// Whether a note of ours beside the release says that it is bad.
 bool noted_bad(const ReleasePlace& place, const std::string& release);
 

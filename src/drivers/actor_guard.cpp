@@ -13,6 +13,7 @@
 #include "base/ids.hpp"
 #include "base/text.hpp"
 #include "drivers/actor_config.hpp"
+#include "drivers/guarded_path.hpp"
 #include "drivers/managers.hpp"
 
 namespace rollbackd::drivers::actor {
@@ -30,6 +31,8 @@ std::string named_by(std::string value) {
   while (value.size() > 1 && value.back() == '/') value.pop_back();
   return value.substr(value.rfind('/') + 1);
 }
+
+std::string name_in(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 std::string parent_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
@@ -70,7 +73,9 @@ Result<> may_switch(const config::ServiceSettings& service, const config::Compon
   const std::string release = named_by(value);
   const auto place = open_release(component.releases, release);
   if (place.has_error()) return refused(request, place.error().text());
-  if (auto leads = leads_to(parent_of(component.current), value, *place); leads.has_error()) return refused(request, leads.error().text());
+  const auto links = open_by_parts(parent_of(component.current), O_PATH);
+  if (links.has_error()) return refused(request, links.error().text());
+  if (auto leads = leads_to(links->get(), value, *place); leads.has_error()) return refused(request, leads.error().text());
   if (noted_bad(*place, release) && !(by_person && request.about.forced))
     return refused(request, release + " is marked bad by the note " + component.releases + "/." + release + ".BAD_RELEASE")
         .try_next("rollbackctl mark good takes the note away, or a person forces it");
@@ -104,12 +109,16 @@ Result<> may_remove(const config::ServiceSettings& service, const config::Compon
   const std::string release = request.step.arguments["release"].string_or("");
   if (!is_release_id(release)) return refused(request, printable(release) + " is no release id");
   const auto place = open_release(component.releases, release);
-  if (place.has_error()) return {};  // Half removed, or gone: the driver knows how it goes on.
-  char value[PATH_MAX];
-  const ssize_t n = ::readlink(component.current.c_str(), value, sizeof value);
-  if (n < 0 && errno != ENOENT) return refused(request, component.current + " cannot be read");
-  if (n >= 0 && leads_to(parent_of(component.current), std::string(value, static_cast<std::size_t>(n)), *place).has_value())
-    return refused(request, release + " is live");
+  if (place.has_error()) return {};                                   // Half removed, or gone: the driver knows how it goes on.
+  for (const config::ComponentSettings& each : service.components) {  // Several may share a directory of releases.
+    const auto links = open_by_parts(parent_of(each.current), O_PATH);
+    if (links.has_error()) return refused(request, links.error().text());
+    char value[PATH_MAX];
+    const ssize_t n = ::readlinkat(links->get(), name_in(each.current).c_str(), value, sizeof value);
+    if (n < 0 && errno != ENOENT) return refused(request, each.current + " cannot be read");
+    if (n >= 0 && leads_to(links->get(), std::string(value, static_cast<std::size_t>(n)), *place).has_value())
+      return refused(request, release + " is live");
+  }
   return {};
 }
 

@@ -116,6 +116,7 @@ struct ActorServer::Impl {
     context.settings = settings;
     context.service_directory = part.directory;
     context.program = options.program;
+    context.guarded = true;
     return context;
   }
 

@@ -39,6 +39,8 @@ struct DriverContext {
   std::string service_directory;              ///< STATE/services/NAME.ENV: keeper's socket, output; 0700, made by the engine
   std::string program;                        ///< path of the rollbackd binary, for --keeper
   std::vector<config::HookSettings> hooks{};  ///< of the whole service; for the hook runner
+  /// Whoever owns a directory above `current` may have fewer rights than this process: see LinkPlace::guarded.
+  bool guarded = false;
 };
 
 /// How a release's files are read; see Driver::read.

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/text.hpp"
+#include "drivers/guarded_path.hpp"
 #include "io/failpoint.hpp"
 #include "io/process.hpp"
 
@@ -20,6 +21,7 @@ using io::Fd;
 constexpr int kPutBackTries = 8;  // Each try loses only to yet another deployment from outside, within microseconds.
 
 Result<Fd> open_directory(const LinkPlace& place) {
+  if (place.guarded) return open_by_parts(place.directory, O_RDONLY);
   Fd directory(::open(place.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory) return Error::from_errno("cannot open " + place.directory, errno);
   return directory;
@@ -172,10 +174,13 @@ Result<bool> arm_link(const LinkPlace& place, const std::string& to_value, const
   return error == 0;
 }
 
-Outcome switch_link(const LinkPlace& place, const std::string& from_value, const std::string& to_value, const Exchange& exchange) {
+Outcome switch_link(const LinkPlace& place, const std::string& from_value, const std::string& to_value, const Exchange& exchange,
+                    const DirectoryCheck& check) {
   auto opened = open_directory(place);
   if (opened.has_error()) return failed(opened.error());
   const int directory = opened.value().get();
+  if (auto may = check ? check(directory) : Result<>(); may.has_error())
+    return Outcome{Outcome::Status::refused, Json::object(), may.error()};
   auto before = facts_of(directory, place.name);
   if (before.has_error()) return failed(before.error());
   const LinkFacts& now = before.value();

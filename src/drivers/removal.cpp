@@ -14,6 +14,7 @@
 
 #include "base/ids.hpp"
 #include "base/text.hpp"
+#include "drivers/guarded_path.hpp"
 #include "io/failpoint.hpp"
 #include "io/process.hpp"
 
@@ -100,7 +101,14 @@ Outcome finish(int releases, dev_t device, const Layout& layout, const std::stri
 
 Outcome remove_release(const Layout& layout, const std::string& release) {
   if (!is_release_id(release)) return refused(printable(release), "that is no release id");
-  const Fd releases(::open(layout.releases.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  Fd releases;
+  if (layout.place.guarded) {  // As the switch: nobody who owns a directory above it shall lead us to another one.
+    auto opened = open_by_parts(layout.releases, O_RDONLY);
+    if (opened.has_error()) return refused(release, opened.error().text());
+    releases = std::move(*opened);
+  } else {
+    releases.reset(::open(layout.releases.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  }
   struct stat parent {
   }, facts{};
   if (!releases || ::fstat(releases.get(), &parent) != 0)

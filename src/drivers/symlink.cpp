@@ -23,6 +23,7 @@
 #include "base/ids.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "drivers/actor_config.hpp"
 #include "drivers/await_outcome.hpp"
 #include "drivers/layout.hpp"
 #include "drivers/manifest.hpp"
@@ -64,6 +65,16 @@ Result<> write_marker(const std::string& path, const std::string& text) {
   return {};
 }
 
+/// For the actor: the link would lead, from where it is put, to the directory of that release and to no other.
+DirectoryCheck leads_to_its_release(const Layout& layout, const std::string& value) {
+  if (!layout.place.guarded) return {};
+  return [layout, value](int directory) -> Result<> {
+    const auto release = actor::open_release(layout.releases, layout.release_of(value));
+    if (release.has_error()) return release.error();
+    return actor::leads_to(directory, value, *release);
+  };
+}
+
 class Symlink final : public Driver {
  public:
   Symlink(DriverContext context, Layout layout, Exchange exchange)
@@ -103,7 +114,7 @@ class Symlink final : public Driver {
       // One that hangs on its disk and a repeated one must not mix; the second finds out what the first did.
       const std::lock_guard lock(*turn);
       if (!layout.has_release(layout.release_of(to))) return refused("cannot switch to " + printable(to), "it was removed meanwhile");
-      return switch_link(layout.place, from, to, exchange);
+      return switch_link(layout.place, from, to, exchange, leads_to_its_release(layout, to));
     };
     co_return co_await await_outcome(context_.executor, context_.steps->run(std::move(work)), deadline);
   }
@@ -381,7 +392,7 @@ Result<std::unique_ptr<Driver>> make_symlink_driver(DriverContext context, Excha
   if (!current.starts_with('/') || slash + 1 == current.size()) return wrong("`current` must be an absolute path of a link");
   if (!releases.starts_with('/')) return wrong("`releases` must be an absolute path of a directory");
   if (!context.clock || !context.steps || !context.bulk) return Error(Errc::internal, "a driver without clock or workers");
-  Layout layout{LinkPlace{slash == 0 ? "/" : current.substr(0, slash), current.substr(slash + 1)}, releases};
+  Layout layout{LinkPlace{slash == 0 ? "/" : current.substr(0, slash), current.substr(slash + 1), context.guarded}, releases};
   if (layout.place.name == "." || layout.place.name == "..") return wrong("`current` must end in the link's name");
   return std::unique_ptr<Driver>(std::make_unique<Symlink>(std::move(context), std::move(layout), std::move(exchange)));
 }

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -82,14 +83,18 @@ struct Scene {
   std::shared_ptr<ActorLink> link;
   std::unique_ptr<Driver> driver;
   Json policy = Json::object().set("budget", Json::object().set("rollbacks", 1).set("per", "1h"));
-  std::string automation = "automatic";
+  std::string automation = "automatic", current = root + "/current";
 
-  Scene() {
+  explicit Scene(const std::string& links = "") {
+    if (!links.empty()) {
+      fs::create_directories(root + "/" + links);
+      current = root + "/" + links + "/current";
+    }
     for (const char* release : {"v1", "v2", "v3"}) {
       fs::create_directories(root + "/releases/" + release);
       write_file(root + "/releases/" + release + "/file", release);
     }
-    fs::create_symlink("releases/v2", root + "/current");
+    fs::create_symlink(links.empty() ? "releases/v2" : root + "/releases/v2", current);
     configure();
     start();
   }
@@ -100,7 +105,7 @@ struct Scene {
 
   void configure() const {
     Json component = Json::object();
-    component.set("name", "app").set("driver", "symlink").set("releases", root + "/releases").set("current", root + "/current");
+    component.set("name", "app").set("driver", "symlink").set("releases", root + "/releases").set("current", current);
     Json service = Json::object();
     service.set("name", "shop").set("environment", "prod").set("automation", automation).set("policy", policy);
     service.set("components", Json::array().push(component));
@@ -126,7 +131,7 @@ struct Scene {
     c.service = {"shop", "prod"};
     c.settings.name = "app";
     c.settings.releases = root + "/releases";
-    c.settings.current = root + "/current";
+    c.settings.current = current;
     c.service_directory = root + "/state/services/shop.prod";
     auto made = make_driver(c);
     ASSERT_TRUE(made.has_value());
@@ -141,7 +146,7 @@ struct Scene {
     out.driver = "symlink";
     out.action = "switch";
     out.arguments = Json::object();
-    out.arguments.set("current", root + "/current").set("armed", root + "/.current.rollbackd-armed");
+    out.arguments.set("current", current).set("armed", fs::path(current).parent_path().string() + "/.current.rollbackd-armed");
     out.arguments.set("from_value", from).set("to_value", to);
     return out;
   }
@@ -310,6 +315,66 @@ TEST(Actor, OneOperationCannotGoOnForEver) {
     ++refused;
   }
   EXPECT_EQ(refused, 1);
+}
+
+/// Others may put what they like in place of the directory that `current` lies in: here a link to a directory that is not theirs.
+struct Swapped {
+  Scene w{"theirs/links"};
+  std::string way = w.root + "/theirs/links", decoy = w.root + "/theirs/decoy", victim = w.root + "/victim";
+  const std::string v1 = w.root + "/releases/v1", v2 = w.root + "/releases/v2";
+
+  Swapped() {
+    fs::permissions(w.root + "/theirs", fs::perms::all);
+    fs::create_directories(victim);
+    fs::create_symlink(v2, victim + "/current");
+    fs::create_symlink(victim, decoy);
+    w.policy.set("budget", Json::object().set("rollbacks", 100).set("per", "1h"));
+    w.configure();
+  }
+  void swap() const { EXPECT_EQ(::renameat2(AT_FDCWD, way.c_str(), AT_FDCWD, decoy.c_str(), RENAME_EXCHANGE), 0); }
+  void victim_is_as_it_was() const {
+    EXPECT_EQ(std::distance(fs::directory_iterator(victim), fs::directory_iterator()), 1) << "nothing was made in it";
+    EXPECT_EQ(fs::read_symlink(victim + "/current").string(), v2);
+  }
+};
+
+TEST(Actor, ALinkInPlaceOfTheLinksDirectoryRedirectsNothing) {
+  Swapped s;
+  s.w.announce("op-1");
+  EXPECT_TRUE(s.w.run(s.w.step("op-1", s.v1, s.v2)).ok()) << "as long as it is a directory";
+
+  s.swap();
+
+  s.w.announce("op-2");
+  const Outcome outcome = s.w.run(s.w.step("op-2", s.v2, s.v1));
+  EXPECT_EQ(outcome.status, Status::refused) << outcome.error.text();
+  EXPECT_NE(outcome.error.text().find("others than root can turn"), std::string::npos) << outcome.error.text();
+  const auto armed = run_until_done(s.w.context, s.w.driver->arm("v1", ""));
+  EXPECT_NE(armed->why.find("not armed"), std::string::npos) << armed->why;
+  s.victim_is_as_it_was();
+}
+
+TEST(Actor, WhoeverSwapsTheLinksDirectoryWhileStepsRunNeverRedirectsOne) {
+  Swapped s;
+  std::atomic<bool> enough = false;
+  std::thread swapping([&] {
+    while (!enough) s.swap();
+  });
+  int done = 0, refused = 0;
+  std::string from = s.v2, to = s.v1;
+  for (int i = 0; i < 100; ++i) {
+    const std::string operation = "op-" + std::to_string(i);
+    s.w.announce(operation);
+    const Outcome outcome = s.w.run(s.w.step(operation, to, from));
+    done += outcome.ok() ? 1 : 0;
+    refused += outcome.status == Status::refused ? 1 : 0;
+    if (outcome.ok()) std::swap(from, to);
+  }
+  enough = true;
+  swapping.join();
+
+  s.victim_is_as_it_was();
+  EXPECT_GT(done + refused, 0);
 }
 
 TEST(Actor, TheActorHasLimitsOfItsOwnAndKeepsThemOverItsRestart) {

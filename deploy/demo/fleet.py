@@ -1,4 +1,5 @@
 """Starts rollbackd with services of its own in a scratch directory, and talks to it. For the demo and the scenario tests."""
+import glob
 import http.client
 import json
 import os
@@ -239,8 +240,10 @@ class Fleet:
     def end_keepers(self):
         """Ends the services' keepers (and with them the services): they survive the daemon on purpose."""
         names = ["%s.%s" % (service.name, service.environment) for service in self.services]
-        # An actor keeps its services' directories beside the state directory, which is the daemon's.
-        for path in [os.path.join(state, "services", name, "keeper.sock") for name in names for state in (self.state, self.state + "-actor")]:
+        # An actor keeps its services' directories beside the state directory, which is the daemon's. A second component's keeper has a
+        # directory of its own in its service's.
+        directories = [os.path.join(state, "services", name) for name in names for state in (self.state, self.state + "-actor")]
+        for path in [path for each in directories for path in glob.glob(each + "/keeper.sock") + glob.glob(each + "/*/keeper.sock")]:
             try:
                 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as keeper:
                     keeper.settimeout(10)

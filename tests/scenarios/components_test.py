@@ -6,7 +6,7 @@ import time
 import unittest
 import urllib.request
 
-from harness import Scenario, UNENDED, wait_for
+from harness import Scenario, UNENDED, free_port, standing, wait_for
 
 APP = r'''#!/usr/bin/python3
 import http.server, json, os, sys
@@ -95,7 +95,7 @@ class Pair:
         return wait_for("%d %s of it have ended" % (number, kind), 40, look)
 
 
-class ComponentsTest(Scenario):
+class Pairs(Scenario):
     def pair(self, fleet=None, **settings):
         pair = Pair(fleet or self.fleet(), **settings)
         pair.app("v1")
@@ -104,6 +104,8 @@ class ComponentsTest(Scenario):
         pair.link_config("v1")
         return pair
 
+
+class ComponentsTest(Pairs):
     def test_a_bad_release_goes_back_with_its_configuration(self):
         pair = self.pair()
         pair.app("v2")
@@ -203,6 +205,265 @@ class ComponentsTest(Scenario):
         self.assertIn("outside deployment won", rollback["detail"])
         wait_for("what they deployed is the release now", 10, lambda: pair.fleet.status(pair.service)["release"] == "v2+c9")
         self.assertEqual(pair.links(), ("v2", "c9"), "the first went back, the second is theirs")
+
+
+class RetentionTest(Pairs):
+    """What of each component goes when old releases are removed, by an actor of root's where it is one."""
+
+    def test_what_a_release_that_stays_is_made_of_stays_and_the_rest_goes(self):
+        pair = self.pair(self.fleet(actor="fork"), policy={"bake_time": "3s", "start_grace": "1s", "keep_releases": 1})
+        pair.fleet.start()
+        pair.settled("v1", ("v1", "v1"))
+        for release in ("v2", "v3", "v4"):
+            pair.app(release)
+            pair.conf(release)
+            pair.fleet.deploy(pair.service, release)
+            wait_for(release + " is good", 30, lambda: standing(pair.fleet, pair.service, release) == "good")  # noqa: B023
+        pair.app("v5")
+        pair.service.link("v5")
+        pair.link_config("v2")
+        wait_for("the deployment is seen", 10, lambda: pair.fleet.status(pair.service)["release"] == "v5+v2")
+        pair.restart()
+        pair.settled("v5+v2", ("v5", "v2"))
+
+        def on_disk():
+            return [sorted(name for name in os.listdir(where) if name[0] != ".") for where in (pair.service.releases, pair.configs)]
+        # Live is v5+v2, to go back to v4, kept v3: of v2 the configuration is needed and the code is not.
+        wait_for("what nobody needs is gone", 60, lambda: on_disk() == [["v3", "v4", "v5"], ["v2", "v3", "v4"]])
+
+        code, text = pair.fleet.ctl("rollback", "shop", "--reason", "back by hand")
+        self.assertEqual(code, 0, text)
+        pair.settled("v4", ("v4", "v4"))
+
+
+WORKER = r'''#!/usr/bin/python3
+import http.server, json, os, sys
+release = os.path.basename(os.path.dirname(os.path.abspath(os.path.realpath(__file__))))
+with open(os.environ["STARTS"], "a") as starts:
+    starts.write(release + "\n")
+if os.path.exists(os.environ["STARTS"] + ".no-more"):
+    sys.exit(3)
+well = not os.path.exists(os.path.dirname(os.path.abspath(os.path.realpath(__file__))) + "/bad")
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"release": release, "pid": os.getpid()}).encode()
+        self.send_response(200 if well or self.path != "/health" else 500)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer.allow_reuse_address = True
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Answer).serve_forever()
+'''
+
+
+class Twins:
+    """Two processes, each with a link, a service manager and a port of its own: the app and its worker."""
+
+    def __init__(self, fleet, **settings):
+        self.fleet = fleet
+        self.service = service = fleet.service("shop", **settings)
+        self.jobs, self.job, self.port = os.path.join(service.root, "jobs"), os.path.join(service.root, "job"), free_port()
+        os.makedirs(self.jobs)
+        body = service.configuration()
+        app = body["components"][0]
+        app["process"].update(restart_delay="200ms", environment={"PORT": str(service.port), "STARTS": self.starts("app")})
+        worker = {"name": "worker", "releases": self.jobs, "current": self.job,
+                  "process": dict(app["process"], command=[os.path.join(self.job, "shop")],
+                                  environment={"PORT": str(self.port), "STARTS": self.starts("worker")})}
+        service.settings["components"] = [app, worker]
+        health = dict(body["checks"][0], name="worker-health", url="http://127.0.0.1:%d/health" % self.port)
+        service.settings["checks"] = [body["checks"][0], health]
+
+    def starts(self, component):
+        return os.path.join(self.service.root, component + ".starts")
+
+    def started(self, component, release):
+        with open(self.starts(component), encoding="utf-8") as lines:
+            return lines.read().split().count(release)
+
+    def release(self, release, bad=False):
+        for directory in (os.path.join(self.service.releases, release), os.path.join(self.jobs, release)):
+            os.makedirs(directory)
+            with open(directory + "/shop", "w", encoding="utf-8") as out:
+                out.write(WORKER)
+            os.chmod(directory + "/shop", 0o755)
+        if bad:
+            open(os.path.join(self.jobs, release, "bad"), "w", encoding="utf-8").close()
+
+    def link(self, release):
+        self.service.link(release)
+        os.symlink(os.path.join("jobs", release), self.job + ".new")
+        os.replace(self.job + ".new", self.job)
+
+    def links(self):
+        return self.service.live(), os.path.basename(os.readlink(self.job))
+
+    def runs(self):
+        return self.runs_at(self.service.port), self.runs_at(self.port)
+
+    @staticmethod
+    def runs_at(port):
+        try:
+            with urllib.request.urlopen("http://127.0.0.1:%d/version" % port, timeout=2) as answer:
+                return json.load(answer)["release"]
+        except OSError:
+            return None
+
+    def settled(self, release):
+        def look():
+            row = self.fleet.status(self.service)
+            well = row.get("release") == release and row["started"] and not row["warming"] and row["phase"] == "watching"
+            return well and self.links() == self.runs() == (release, release)
+        wait_for("both processes run %s and are watched" % release, 30, look)
+
+    def ended(self, kind="rollback", number=1):
+        def look():
+            rows = [row for row in self.fleet.operations(self.service, kind=kind) if row["status"] not in UNENDED]
+            return rows if len(rows) >= number else None
+        return wait_for("%d %s of it have ended" % (number, kind), 60, look)
+
+    def steps(self, operation):
+        return [(s["action"], s["component"]) for s in self.fleet.get("/api/v1/operations/" + operation["operation"])[1]["steps"]]
+
+
+class TwoProcessesTest(Scenario):
+    def twins(self, **settings):
+        twins = Twins(self.fleet(), **settings)
+        twins.release("v1")
+        twins.link("v1")
+        return twins
+
+    def test_both_processes_go_back_together_each_started_once(self):
+        twins = self.twins()
+        twins.release("v2", bad=True)
+        twins.fleet.start()
+        twins.settled("v1")
+
+        twins.fleet.deploy(twins.service, "v2")
+        rollback = twins.ended()[0]
+        twins.settled("v1")
+
+        self.assertEqual((rollback["status"], rollback["from"], rollback["to"]), ("succeeded", "v2", "v1"), rollback)
+        self.assertEqual(twins.steps(rollback), [("switch", "app"), ("switch", "worker"), ("restart", "app"), ("restart", "worker")])
+        for component in ("app", "worker"):
+            self.assertEqual((twins.started(component, "v1"), twins.started(component, "v2")), (2, 1), component)
+        code, text = twins.fleet.ctl("ready", "shop", "--format", "json")
+        self.assertIn("worker runs as pid", text, code)
+
+    def test_a_second_process_that_does_not_come_up_is_told_and_comes_up_once_it_can(self):
+        twins = self.twins(verify=[{"type": "checks_healthy", "for": "500ms", "within": "3s"}])
+        twins.release("v2", bad=True)
+        twins.fleet.start()
+        twins.settled("v1")
+        hindrance = twins.starts("worker") + ".no-more"
+        twins.fleet.deploy(twins.service, "v2")
+        open(hindrance, "w", encoding="utf-8").close()  # The worker of v2 runs already; whichever is started now ends at once.
+
+        rollback = twins.ended()[0]
+
+        # Both links are switched and the app is back: only forward is safe then. A person is told, and nothing is tried without end.
+        self.assertEqual(rollback["status"], "failed", rollback)
+        self.assertEqual(twins.links(), ("v1", "v1"))
+        self.assertEqual(twins.runs(), ("v1", None))
+        self.assertEqual(twins.started("app", "v1"), 2)
+        self.assertEqual(twins.fleet.status(twins.service)["phase"], "held")
+        os.unlink(hindrance)
+        wait_for("its keeper starts it", 30, lambda: twins.runs() == ("v1", "v1"))
+        self.assertEqual(len(twins.fleet.operations(twins.service, kind="rollback")), 1)
+
+    def test_a_deployment_whose_second_process_cannot_be_started_goes_back_whole(self):
+        twins = self.twins()
+        twins.release("v2")
+        os.chmod(os.path.join(twins.jobs, "v2", "shop"), 0o644)
+        twins.fleet.start()
+        twins.settled("v1")
+
+        twins.fleet.deploy(twins.service, "v2")
+        rollback = twins.ended()[0]
+        twins.settled("v1")
+
+        self.assertEqual(rollback["status"], "succeeded", rollback)
+        self.assertLessEqual(twins.started("app", "v2"), 1)  # It may be ended before its first line.
+        self.assertEqual(twins.started("worker", "v2"), 0)
+        self.assertEqual((twins.started("app", "v1"), twins.started("worker", "v1")), (2, 2))
+
+    def test_where_the_second_cannot_be_switched_the_first_is_as_it_was_and_no_process_is_touched(self):
+        fleet = self.fleet()
+        hook = os.path.join(fleet.root, "remove")  # Its directory is ours alone, or it would not be run.
+        twins = Twins(fleet, hooks=[{"at": "before_switch", "name": "remove", "command": [hook]}])
+        with open(hook, "w", encoding="utf-8") as out:
+            out.write("#!/bin/sh\n[ \"$ROLLBACKD_KIND\" = rollback ] || exit 0\nmv %s/v1 %s/.gone\n" % ((twins.jobs,) * 2))
+        os.chmod(hook, 0o755)
+        twins.release("v1")
+        twins.link("v1")
+        twins.release("v2", bad=True)
+        fleet.start()
+        twins.settled("v1")
+
+        fleet.deploy(twins.service, "v2")
+        rollback = twins.ended()[0]
+
+        self.assertEqual(rollback["status"], "undone", rollback)
+        self.assertEqual(twins.steps(rollback)[-3:], [("switch", "app"), ("switch", "worker"), ("undo", "app")])
+        self.assertEqual(twins.links(), ("v2", "v2"))
+        self.assertEqual(twins.runs(), ("v2", "v2"))
+        self.assertEqual((twins.started("app", "v2"), twins.started("worker", "v2")), (1, 1), "no process was touched")
+
+    def test_killed_between_the_two_switches_no_process_was_touched_and_then_each_is_started_once(self):
+        twins = self.twins()
+        twins.release("v2")
+        twins.fleet.start()
+        twins.settled("v1")
+        twins.fleet.deploy(twins.service, "v2")
+        twins.settled("v2")
+        wait_for("v1 can be gone back to", 20, lambda: twins.fleet.status(twins.service)["protected"])
+        twins.fleet.stop_daemon()
+        twins.fleet.start(environment={"ROLLBACKD_FAILPOINT": "record.switch.worker.before"})
+        twins.settled("v2")
+
+        code, text = twins.fleet.ctl("rollback", "shop", "--reason", "by hand")
+        wait_for("rollbackd dies between the switches", 40, lambda: twins.fleet.daemon.poll() is not None)
+        self.assertEqual(twins.links(), ("v1", "v2"), "the first is switched, the second is not")
+        self.assertEqual(twins.runs(), ("v2", "v2"))
+
+        twins.fleet.start()
+        rows = twins.ended()
+        twins.settled("v2")
+
+        self.assertEqual([row["status"] for row in rows], ["abandoned"], (rows, code, text))
+        self.assertEqual([step for step in twins.steps(rows[0]) if step[0] == "undo"], [("undo", "worker"), ("undo", "app")])
+        self.assertEqual((twins.started("app", "v2"), twins.started("worker", "v2")), (1, 1), "no process was touched")
+        code, text = twins.fleet.ctl("rollback", "shop", "--reason", "by hand, again")
+        self.assertEqual(code, 0, text)
+        twins.settled("v1")
+        for component in ("app", "worker"):
+            self.assertEqual((twins.started(component, "v1"), twins.started(component, "v2")), (2, 1), component)
+
+    def test_killed_after_both_switches_each_process_is_started_once(self):
+        twins = self.twins()
+        twins.release("v2")
+        twins.fleet.start()
+        twins.settled("v1")
+        twins.fleet.deploy(twins.service, "v2")
+        twins.settled("v2")
+        wait_for("v1 can be gone back to", 20, lambda: twins.fleet.status(twins.service)["protected"])
+        twins.fleet.stop_daemon()
+        twins.fleet.start(environment={"ROLLBACKD_FAILPOINT": "record.restart.worker.before"})
+        twins.settled("v2")
+
+        twins.fleet.ctl("rollback", "shop", "--reason", "by hand")
+        wait_for("rollbackd dies between the restarts", 40, lambda: twins.fleet.daemon.poll() is not None)
+        self.assertEqual(twins.links(), ("v1", "v1"))
+
+        twins.fleet.start()
+        rows = twins.ended()
+        twins.settled("v1")
+
+        self.assertEqual([row["status"] for row in rows], ["succeeded"], rows)
+        for component in ("app", "worker"):
+            self.assertEqual((twins.started(component, "v1"), twins.started(component, "v2")), (2, 1), component)
 
 
 if __name__ == "__main__":

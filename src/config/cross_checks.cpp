@@ -331,6 +331,17 @@ void check_components(const ServiceSettings& service, const std::string& path, R
   }
 }
 
+/// What a drill is to do needs the means for it: told here, and not when the drill is wanted.
+void check_drill(const DrillSettings& drill, const std::string& path, Reader& reader) {
+  if (!reader.sound(path + ".inject")) return;
+  const auto does = [&](const char* word) { return std::find(drill.inject.begin(), drill.inject.end(), word) != drill.inject.end(); };
+  if (does("500") && drill.fault_url.empty() && reader.sound(path + ".fault_url"))
+    reader.problem_at(path + ".inject", "\"500\" has no address to POST to", "write \"fault_url\": \"http://127.0.0.1:8080/fault\"");
+  if (does("log") && drill.log.empty() && reader.sound(path + ".log"))
+    reader.problem_at(path + ".inject", "\"log\" has no file to append to",
+                      "write \"log\": \"/var/log/NAME.log\", which a log check reads");
+}
+
 }  // namespace
 
 void check_service(const ServiceSettings& service, const std::string& path, Reader& reader) {
@@ -349,6 +360,7 @@ void check_service(const ServiceSettings& service, const std::string& path, Read
   check_policy(service, path, reader);
   check_automatic(service, path, reader);
   check_settle(service, path, reader);
+  check_drill(service.drill, path + ".drill", reader);
 }
 
 void check_whole(const Settings& settings, Reader& reader) {

@@ -269,6 +269,7 @@ bool Reader::scalar(const Field& f, const Node& node, const Source& source, Valu
       return passes(f.check ? f.check : check_text, node.text, node.position, source);
     case Kind::path:
       if (!text) break;
+      if (f.may_be_empty && node.text.empty()) return true;
       if (!passes(check_not_empty, node.text, node.position, source)) return false;
       out.text = resolve(source.directory, node.text);
       return true;
@@ -304,23 +305,26 @@ bool Reader::choice(const Field& f, const Node& node, const Source& source, Valu
     wrong_type(f, node, source);
     return false;
   }
+  const Choice* chosen = word(f, "\"" + std::string(f.key) + "\"", node, source);
+  if (!chosen) return false;
+  out.text = chosen->word;
+  out.number = chosen->number;
+  return true;
+}
+
+const Choice* Reader::word(const Field& f, const std::string& what, const Node& node, const Source& source) {
   std::vector<std::string> words;
   for (const Choice& c : f.choices) {
     words.emplace_back(c.word);
     if (node.text != c.word) continue;
-    if (c.unavailable) {
-      problem(source, node.position, "\"" + std::string(f.key) + "\": \"" + node.text + "\" is not available in this version",
-              c.unavailable);
-      return false;
-    }
-    out.text = c.word;
-    out.number = c.number;
-    return true;
+    if (!c.unavailable) return &c;
+    problem(source, node.position, what + ": \"" + node.text + "\" is not available in this version", c.unavailable);
+    return nullptr;
   }
   const std::string near = nearest(node.text, words);
-  problem(source, node.position, "\"" + std::string(f.key) + "\" must be " + wanted(f).what + ", found " + found(node),
+  problem(source, node.position, what + " must be one of " + words_of(f) + ", found " + found(node),
           near.empty() ? "choose one of them" : "did you mean \"" + near + "\"?");
-  return false;
+  return nullptr;
 }
 
 bool Reader::texts(const Field& f, const Node& node, const Source& source, Value& out) {
@@ -340,7 +344,8 @@ bool Reader::texts(const Field& f, const Node& node, const Source& source, Value
       problem(source, element.position, "\"" + std::string(f.key) + "\" names no program", "write it like [\"program\", \"argument\"]");
       ok = false;
     }
-    ok = passes(f.check, element.text, element.position, source) && ok;
+    const bool known = f.choices.empty() || word(f, "an entry of \"" + std::string(f.key) + "\"", element, source);
+    ok = passes(f.check, element.text, element.position, source) && known && ok;
     out.list.push_back(element.text);
   }
   return ok;

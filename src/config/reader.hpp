@@ -60,6 +60,8 @@ class Reader {
   bool value(const Field& field, const Node& node, const Source& source, Value& out);
   bool scalar(const Field& field, const Node& node, const Source& source, Value& out);
   bool choice(const Field& field, const Node& node, const Source& source, Value& out);
+  /// The field's choice that the text is, or null and a problem. @param what  "\"type\"", "an entry of \"inject\""
+  const Choice* word(const Field& field, const std::string& what, const Node& node, const Source& source);
   bool texts(const Field& field, const Node& node, const Source& source, Value& out);
   bool map(const Field& field, const Node& node, const Source& source, Value& out);
   bool paths(const Field& field, const Node& node, const Source& source, Value& out);

@@ -26,7 +26,15 @@ std::string describe(const Field& field, const Table& table) {
 
 Json typed(const char* type) { return Json::object().set("type", type); }
 
+Json words_schema(const Field& field) {
+  Json words = Json::array();
+  for (const Choice& c : field.choices)
+    if (!c.unavailable) words.push(c.word);
+  return Json::object().set("enum", std::move(words));
+}
+
 Json entry_schema(const Field& field) {
+  if (!field.choices.empty()) return words_schema(field);
   if (!field.numbers_too) return typed("string");
   return Json::object().set("type", Json::array().push("string").push("integer"));
 }
@@ -48,12 +56,7 @@ Json shape(const Field& field) {
       out = typed("integer");
       add_counts(out, field, "minimum", "maximum");
       return out;
-    case Kind::choice: {
-      Json words = Json::array();
-      for (const Choice& c : field.choices)
-        if (!c.unavailable) words.push(c.word);
-      return Json::object().set("enum", std::move(words));
-    }
+    case Kind::choice: return words_schema(field);
     case Kind::texts:
     case Kind::paths:
     case Kind::files:

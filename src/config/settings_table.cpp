@@ -84,6 +84,7 @@ constexpr Choice kChannels[] = {{"webhook", 1}, {"exec", 2}};
 constexpr Choice kSeverities[] = {{"info", 1}, {"warning", 2}, {"page", 3}};
 constexpr Choice kHookPoints[] = {{"before_switch", 1}, {"after_switch", 2}, {"after_restart", 3}, {"after_verify", 4}, {"on_failure", 5}};
 constexpr Choice kWindowKinds[] = {{"freeze", 1}, {"maintenance", 2}};
+constexpr Choice kInjections[] = {{"crash", 1}, {"500", 2}, {"log", 3}};
 constexpr Choice kLogLevels[] = {{"debug", 0}, {"info", 1}, {"warning", 2}, {"error", 3}};
 
 const Table& budget_table() {
@@ -864,7 +865,8 @@ const Table& changes_table() {
                              .kind = K::path,
                              .doc = "dpkg's log; \"\" does not watch packages.",
                              .fallback = "/var/log/dpkg.log",
-                             .set = set<&ChangesSettings::packages>},
+                             .set = set<&ChangesSettings::packages>,
+                             .may_be_empty = true},
                             {.key = "paths",
                              .kind = K::paths,
                              .doc = "Configuration files and directories whose changes count; glob patterns.",
@@ -917,7 +919,7 @@ const Table& drill_table() {
         .fallback = "",
         .set = set<&DrillSettings::inject>,
         .max = 3,
-        .check = check_not_empty},
+        .choices = kInjections},
        {.key = "log", .kind = K::path, .doc = "File that the line of \"log\" is appended to.", .set = set<&DrillSettings::log>},
        {.key = "fault_url",
         .kind = K::text,
@@ -1272,7 +1274,7 @@ const Table& settings_table() {
                              .doc = "Who carries out steps: auto, inline, fork, or the path of the actor's socket.",
                              .fallback = "auto",
                              .set = set<&Settings::actor>,
-                             .check = check_not_empty},
+                             .check = check_actor},
                             {.key = "kill_switch",
                              .kind = K::path,
                              .doc = "File that stops every action while it is there; kill-switch in the state directory unless given.",

@@ -46,16 +46,17 @@ struct Field {
   std::int64_t min = 0;            ///< of a duration (ns), an integer, or the number of entries
   std::int64_t max = std::numeric_limits<std::int64_t>::max();
   bool required = false;
-  std::string_view only = {};  ///< words of the table's discriminator for which the key means something; empty: all
-  std::span<const Choice> choices = {};
-  ValueCheck check = nullptr;         ///< of a text, of each entry of a list, of each value of a map
-  ValueCheck key_check = nullptr;     ///< of each key of a map
-  const Table& (*table)() = nullptr;  ///< of nested objects
+  std::string_view only = {};            ///< words of the table's discriminator for which the key means something; empty: all
+  std::span<const Choice> choices = {};  ///< of a choice; of each entry of a list of texts
+  ValueCheck check = nullptr;            ///< of a text, of each entry of a list, of each value of a map
+  ValueCheck key_check = nullptr;        ///< of each key of a map
+  const Table& (*table)() = nullptr;     ///< of nested objects
   Place place = nullptr;
   const char* remedy = nullptr;  ///< when it is missing, or not available
   bool unavailable = false;      ///< named by the design but not there yet
   bool secret = false;           ///< `config show` hides the value
   bool numbers_too = false;      ///< 200 counts as "200"
+  bool may_be_empty = false;     ///< of a path: "" says that there is none
   bool merged = false;           ///< of objects: the entries of every layer count, not those of the first that has any
 };
 

@@ -207,6 +207,16 @@ Complaints check_unit(std::string_view value) {
   return Complaint{quoted(value) + " is not a unit's name", "write it like shop-api.service"};
 }
 
+Complaints check_actor(std::string_view value) {
+  const std::vector<std::string> words{"auto", "inline", "fork"};
+  if (value.starts_with('/') && !has_control(value)) return {};
+  if (std::find(words.begin(), words.end(), value) != words.end()) return {};
+  const std::string near = nearest(std::string(value), words);
+  return Complaint{
+      quoted(value) + " is none of " + join(words, ", ") + ", and no absolute path",
+      near.empty() ? "choose one of them, or write the absolute path of the actor's socket" : "did you mean \"" + near + "\"?"};
+}
+
 Complaints check_user(std::string_view value) {
   if (!value.empty() && value.size() <= 64 && value.front() != '-' && only_of(value, "_.-")) return {};
   return Complaint{quoted(value) + " is not a user's name", "write it like www-data, or remove the key to run as the daemon's user"};

@@ -34,6 +34,7 @@ Complaints check_header_name(std::string_view value);        ///< a token that r
 Complaints check_header_value(std::string_view value);       ///< no control characters: a line break would be another header
 Complaints check_variable_name(std::string_view value);      ///< [A-Za-z_][A-Za-z0-9_]*
 Complaints check_unit(std::string_view value);               ///< a unit name that systemctl cannot take for an option
+Complaints check_actor(std::string_view value);              ///< auto, inline, fork or an absolute path
 Complaints check_user(std::string_view value);               ///< a user name or number
 
 }  // namespace rollbackd::config

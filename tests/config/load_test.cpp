@@ -738,6 +738,39 @@ TEST(Load, ContradictionsAreErrors) {
               ElementsAre(HasSubstr("no command that restarts the process")));
 }
 
+TEST(Load, PackagesAreSwitchedOffWithAnEmptyText) {
+  const Loaded off = load_with(R"("changes": {"packages": ""})");
+  EXPECT_THAT(problems(off), IsEmpty());
+  ASSERT_EQ(off.settings.services.size(), 1U);
+  EXPECT_EQ(off.settings.services[0].changes.packages, "");
+  EXPECT_EQ(shown(off, "services[0].changes.packages"), "\"\" /etc/r/r.json:2");
+
+  EXPECT_THAT(problems(load_with(R"("drill": {"log": ""})")), ElementsAre(HasSubstr("/etc/r/r.json:2:18: ")));  // No other path may be.
+}
+
+TEST(Load, WhatADrillMayDoIsJudgedBeforeTheDrill) {
+  const auto drill = [](const std::string& more) { return problems(load_with("\"drill\": {\"marked\": true, " + more + "}")); };
+
+  EXPECT_THAT(drill(R"("inject": ["crash", "crsh"])"),
+              ElementsAre("/etc/r/r.json:2:47: an entry of \"inject\" must be one of \"crash\", \"500\", \"log\", found the text \"crsh\" "
+                          "(did you mean \"crash\"?)"));
+  EXPECT_THAT(drill(R"("inject": ["explode"])"), ElementsAre(HasSubstr("found the text \"explode\" (choose one of them)")));
+  EXPECT_THAT(drill(R"("inject": [500])"), ElementsAre(HasSubstr("must be a text, found the number 500 (put it in quotes)")));
+  EXPECT_THAT(drill(R"("inject": ["500"])"), ElementsAre("/etc/r/r.json:2:37: \"500\" has no address to POST to (write \"fault_url\": "
+                                                         "\"http://127.0.0.1:8080/fault\")"));
+  EXPECT_THAT(drill(R"("inject": ["log"])"), ElementsAre(HasSubstr("\"log\" has no file to append to (write \"log\": ")));
+  EXPECT_THAT(drill(R"("inject": ["crash", "500", "log"], "fault_url": "http://localhost/fault", "log": "/var/log/a.log")"), IsEmpty());
+}
+
+TEST(Load, TheActorIsAWordOrThePathOfASocket) {
+  const auto actor = [](const std::string& word) { return problems(load_text(R"({"actor": ")" + word + "\"}")); };
+
+  for (const char* good : {"auto", "inline", "fork", "/run/rollbackd/actor.sock"}) EXPECT_THAT(actor(good), IsEmpty()) << good;
+  EXPECT_THAT(actor("inlin"), ElementsAre("/etc/r/r.json:1:11: \"inlin\" is none of auto, inline, fork, and no absolute path (did you mean "
+                                          "\"inline\"?)"));
+  EXPECT_THAT(actor("actor.sock"), ElementsAre(HasSubstr("(choose one of them, or write the absolute path of the actor's socket)")));
+}
+
 TEST(Load, WhatIsAllowedButSeldomMeantIsAWarning) {
   const Loaded loaded = load_text(R"({"environments": {"prd": {}}, "services": [
  {"name": "a", "environment": "prod", "automation": "automatic", "current": "/a", "policy": {"cooldown": "1m"}, "depends_on": ["db/prod"]}]})");

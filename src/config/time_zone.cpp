@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <optional>
 
 #include "base/text.hpp"
@@ -13,6 +14,7 @@ namespace {
 constexpr std::size_t kTransitionsMax = 10'000;
 constexpr std::size_t kHeaderBytes = 44;
 constexpr std::int64_t kDay = 86'400;
+constexpr std::int64_t kOffsetMax = 26 * 3600;  // RFC 8536, 3.2.
 
 Error broken(std::string why) { return Error(Errc::invalid_argument, "this is no time zone file").because(std::move(why)); }
 
@@ -50,14 +52,14 @@ class Rule {
   explicit Rule(std::string_view text) : rest_(text) {}
 
   bool read(TimeZone& out) {
-    if (!name() || !offset(out.standard)) return false;
+    if (!name() || !offset(out.standard, kZoneHoursMax)) return false;
     out.standard = -out.standard;  // POSIX counts west.
     out.has_rule = true;
     if (rest_.empty()) return true;
     if (!name()) return false;
     out.daylight = out.standard + 3600;
     if (!rest_.empty() && rest_.front() != ',') {
-      if (!offset(out.daylight)) return false;
+      if (!offset(out.daylight, kZoneHoursMax)) return false;
       out.daylight = -out.daylight;
     }
     out.changes = true;
@@ -65,6 +67,8 @@ class Rule {
   }
 
  private:
+  static constexpr int kZoneHoursMax = 24, kChangeHoursMax = 167;
+
   bool take(char c) {
     if (rest_.empty() || rest_.front() != c) return false;
     rest_.remove_prefix(1);
@@ -89,11 +93,14 @@ class Rule {
       out = out * 10 + (rest_.front() - '0');
     return digits > 0;
   }
-  bool offset(std::int64_t& out) {
+  /// @param hours_max  24 of an offset, 167 of the hour of a change
+  bool offset(std::int64_t& out, int hours_max) {
     const bool negative = take('-');
     if (!negative) take('+');
     int hours = 0, minutes = 0, seconds = 0;
     if (!number(hours) || (take(':') && (!number(minutes) || (take(':') && !number(seconds))))) return false;
+    constexpr int kLast = 59;
+    if (hours > hours_max || minutes > kLast || seconds > kLast) return false;
     out = hours * std::int64_t{3600} + minutes * std::int64_t{60} + seconds;
     if (negative) out = -out;
     return true;
@@ -109,7 +116,7 @@ class Rule {
       out.kind = take('J') ? ClockChange::Kind::julian : ClockChange::Kind::zero_based;
       ok = number(out.day) && out.day <= 365;
     }
-    return ok && (!take('/') || offset(out.seconds));
+    return ok && (!take('/') || offset(out.seconds, kChangeHoursMax));
   }
 
   std::string_view rest_;
@@ -187,6 +194,8 @@ Result<TimeZone> parse_time_zone(std::string_view bytes) {
     constexpr std::size_t kTypeBytes = 6;
     return static_cast<std::int64_t>(static_cast<std::int32_t>(big_endian(bytes, types_at + type * kTypeBytes, 4)));
   };
+  for (std::size_t type = 0; type < header->types; ++type)
+    if (std::abs(offset_of(type)) > kOffsetMax) return broken("an offset is more than 26 hours");
   TimeZone out;
   out.first_offset = offset_of(0);
   for (std::size_t i = 0; i < header->transitions; ++i) {

@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <limits>
 #include <sstream>
 
 #include "base/text.hpp"
@@ -218,6 +219,26 @@ TEST(TimeZone, ADamagedFileIsRefusedAndNeverReadBeyondItsEnd) {
   EXPECT_TRUE(check_time_zone_name("/etc/localtime"));
   EXPECT_FALSE(check_time_zone_name("America/Argentina/Buenos_Aires"));
   EXPECT_FALSE(check_time_zone_name("Etc/GMT+1"));
+}
+
+/// A file of version 2 with one type, no transitions and this rule.
+std::string zone_file(std::int32_t offset, const std::string& rule) {
+  std::string header = "TZif2", body(7, '\0');
+  header.resize(44, '\0');
+  header[39] = header[43] = 1;
+  for (int i = 0; i < 4; ++i) body[static_cast<std::size_t>(i)] = static_cast<char>(static_cast<std::uint32_t>(offset) >> (24 - 8 * i));
+  return header + body + header + body + "\n" + rule + "\n";
+}
+
+TEST(TimeZone, AnOffsetThatNoPlaceHasIsRefused) {
+  for (const char* rule :
+       {"UTC0", "<+14>-14", "X24:59:59", "CET-1CEST,M3.5.0,M10.5.0/3", "<-02>2<-01>,M3.5.0/-1,M10.5.0/0", "X3Y,J60/-167,0/167"})
+    EXPECT_TRUE(parse_time_zone(zone_file(0, rule))) << rule;
+  for (const char* rule : {"N200", "N25", "N-9999", "X1:60", "X1:00:60", "X1Y99,J60,J90", "X1Y,J60/168,J90", "X1Y,J60,J90/-1000"})
+    EXPECT_FALSE(parse_time_zone(zone_file(0, rule))) << rule;
+  EXPECT_TRUE(parse_time_zone(zone_file(-90'000, "")));
+  EXPECT_FALSE(parse_time_zone(zone_file(93'601, "")));
+  EXPECT_FALSE(parse_time_zone(zone_file(std::numeric_limits<std::int32_t>::min(), "")));
 }
 
 std::string open_text(const WindowSettings& window, const TimeZone& where, const std::string& when) {

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/text.hpp"
+#include "cli/one_of.hpp"
 #include "cli/render.hpp"
 #include "model/operation.hpp"
 
@@ -101,7 +102,7 @@ void add_drill_command(CLI::App& app, const InsightCommands& commands, int& resu
   command
       ->add_option("--inject", o->inject,
                    "Break the running instance: crash (kill -9), 500 (POST to drill.fault_url), log (a critical line)")
-      ->check(CLI::IsMember({"crash", "500", "log"}));
+      ->check(one_of({"crash", "500", "log"}));
   command->add_flag("--restore", o->restore, "After a drilled rollback deploy the release that was left again");
   command->add_flag("--wait", o->wait, "Wait for its end and show every link");
   command->add_option("--timeout", o->timeout, "How long to wait")->capture_default_str();

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "base/text.hpp"
+#include "cli/one_of.hpp"
 #include "cli/render.hpp"
 #include "io/process.hpp"
 
@@ -87,7 +88,7 @@ void add_explain_command(CLI::App& app, const InsightCommands& commands, int& re
   explained->add_option("--env,-e", o->environment, "Environment, when the service runs in several");
   auto* operation = explained->add_option("--operation", o->operation, "Evidence of this operation (`rollbackctl history` has the ids)");
   explained->add_option("--incident", o->incident, "Evidence of this incident: of its newest decision")->excludes(operation);
-  explained->add_option("--format", o->format, "table, json or markdown")->check(CLI::IsMember({"table", "json", "markdown"}));
+  explained->add_option("--format", o->format, "table, json or markdown")->check(one_of({"table", "json", "markdown"}));
   explained->add_option("--output", o->output, "File to write (readable by its owner alone), or - for standard output");
   explained->callback([o, commands, &result] { result = explain(*o, commands); });
 }

@@ -9,6 +9,7 @@
 #include "base/text.hpp"
 #include "base/when.hpp"
 #include "cli/load.hpp"
+#include "cli/one_of.hpp"
 #include "cli/replay_fetch.hpp"
 #include "cli/replay_run.hpp"
 #include "cli/replay_text.hpp"
@@ -234,12 +235,11 @@ void add_replay_command(CLI::App& app, const InsightCommands& commands, int& res
   command->add_option("--start", o->start, "Only from then on: RFC 3339, 2026-11-21, 24h, unix seconds; windows begin empty there");
   command->add_option("--end", o->end, "Only up to then");
   command->add_option("--interval", o->interval, "Every source's usual spacing, instead of the median of its samples");
-  command->add_option("--input-form", o->form, "text or openmetrics, instead of going by `# EOF`")
-      ->check(CLI::IsMember({"text", "openmetrics"}));
+  command->add_option("--input-form", o->form, "text or openmetrics, instead of going by `# EOF`")->check(one_of({"text", "openmetrics"}));
   auto* act = command->add_flag("--act", o->act, "A decided rollback succeeds at once");
   command->add_flag("--no-act", o->no_act, "Watch on with the recorded truth (the default)")->excludes(act);
   command->add_option("--fail-on", o->fail_on, "End with 1 when a rule fired, or when a rollback was decided")
-      ->check(CLI::IsMember({"firing", "rollback"}));
+      ->check(one_of({"firing", "rollback"}));
   command->callback([o, &commands, &result] {
     auto ended = Command(*o).run(commands.json());
     result = ended ? *ended : commands.fail(ended.error());

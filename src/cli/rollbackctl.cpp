@@ -23,6 +23,7 @@
 #include "cli/init.hpp"
 #include "cli/insight.hpp"
 #include "cli/load.hpp"
+#include "cli/one_of.hpp"
 #include "cli/query.hpp"
 #include "cli/render.hpp"
 #include "cli/replay.hpp"
@@ -342,7 +343,7 @@ int rollbackctl(int argc, char** argv) {
   app.set_version_flag("--version", std::string("rollbackctl ") + ROLLBACKD_VERSION);
   app.add_option("--url", o.url, "The daemon: http://HOST:PORT or unix:PATH (environment: ROLLBACKD_URL)")->capture_default_str();
   app.add_option("--token-file", o.token_file, "File with a token, for changes over TCP");
-  app.add_option("--format", o.format, "table or json")->check(CLI::IsMember({"table", "json"}))->capture_default_str();
+  app.add_option("--format", o.format, "table or json")->check(one_of({"table", "json"}))->capture_default_str();
   app.require_subcommand(1);
   app.fallthrough();
   int result = 0;
@@ -462,7 +463,7 @@ int rollbackctl(int argc, char** argv) {
   auto* mark = app.add_subcommand("mark", "Give a release a standing: rollbackctl mark good SERVICE RELEASE --reason ...");
   mark->add_option("standing", o.standing, "good, bad, revoked, candidate or unknown")
       ->required()
-      ->check(CLI::IsMember({"good", "bad", "revoked", "candidate", "unknown"}));
+      ->check(one_of({"good", "bad", "revoked", "candidate", "unknown"}));
   add_service(mark, o, true);
   mark->add_option("release", o.release, "Release id")->required();
   mark->add_option("--reason", o.reason, "Why; recorded");

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "base/text.hpp"
+#include "cli/one_of.hpp"
 #include "cli/render.hpp"
 
 namespace rollbackd::cli {
@@ -137,7 +138,7 @@ void add_token_commands(CLI::App& app, TokenCommands commands, int& result) {
 
   auto* create_ = token->add_subcommand("create", "Make a token; its secret is shown once");
   create_->add_option("name", o->name, "What the record will call its holder")->required();
-  create_->add_option("--role", o->role, "viewer, operator or admin")->required()->check(CLI::IsMember({"viewer", "operator", "admin"}));
+  create_->add_option("--role", o->role, "viewer, operator or admin")->required()->check(one_of({"viewer", "operator", "admin"}));
   create_->add_option("--output", o->output, "Write the secret to this new file, readable by its owner alone, instead of showing it");
   create_->add_option("--reason", o->reason, "Why; recorded");
   create_->callback([o, &result] { result = create(*o); });

@@ -229,6 +229,16 @@ TEST(Generate, CompletionAndManualKnowTheCommandsAndTheirOptions) {
   EXPECT_THAT(settings, AllOf(HasSubstr(".It Cm services[].policy.bake_time Pq default: Li 10m\n"), HasSubstr(".It Cm state_directory")));
 }
 
+TEST(Options, AWrongWordIsToldWhichThereAre) {
+  const Ran format = ctl({"--format", "xml", "status"}), drill = ctl({"drill", "shop", "--inject", "boom"});
+
+  EXPECT_EQ(format.code, 1);
+  EXPECT_EQ(format.err, "--format: there is no \"xml\"\n  next: write one of table, json\nRun with --help for more information.\n");
+  EXPECT_EQ(drill.code, 1);
+  EXPECT_THAT(drill.err, HasSubstr("--inject: there is no \"boom\"\n  next: write one of crash, 500, log\n"));
+  EXPECT_THAT(ctl({"explain", "--help"}).out, HasSubstr("{table,json,markdown}"));
+}
+
 TEST(Generate, AnotherKindIsAUsageError) {
   const Ran ran = ctl({"--generate", "fish"});
 

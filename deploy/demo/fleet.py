@@ -74,7 +74,7 @@ class Service:
         os.makedirs(self.releases)
         os.makedirs(self.log_directory)
         self.port = free_port()
-        self.settings, self.parent = settings, "keeper"
+        self.settings, self.parent, self.process = settings, "keeper", {}  # `process`: more of the component's process.
 
     def release(self, release, behaviour="good", **more):
         """Makes a release directory."""
@@ -104,8 +104,9 @@ class Service:
             "name": self.name, "environment": self.environment, "automation": "automatic",
             "components": [{"name": "app", "driver": "symlink", "releases": self.releases, "current": self.current,
                             # A keeper, also where systemd runs: Fleet.close() must end what it began, and no unit of the machine's.
-                            "process": {"manager": "supervised", "parent": self.parent, "command": [os.path.join(self.current, "shop")],
-                                        "environment": environment, "stop_timeout": "2s"}}],
+                            "process": dict({"manager": "supervised", "parent": self.parent,
+                                             "command": [os.path.join(self.current, "shop")],
+                                             "environment": environment, "stop_timeout": "2s"}, **self.process)}],
             "checks": [{"name": "health", "type": "http", "url": self.url(), "interval": "250ms",
                         "timeout": self.fleet.check_timeout},
                        {"name": "app-log", "type": "log", "path": os.path.join(self.log_directory, "*.log"),

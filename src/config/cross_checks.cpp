@@ -342,6 +342,21 @@ void check_drill(const DrillSettings& drill, const std::string& path, Reader& re
                       "write \"log\": \"/var/log/NAME.log\", which a log check reads");
 }
 
+/// The output of a supervised process is in the state directory by default. An actor keeps it in its own, which only root may enter.
+void check_outputs(const Settings& settings, Reader& reader) {
+  if (settings.actor == "inline" || !reader.sound("actor") || !reader.sound("services")) return;
+  for (std::size_t i = 0; i < settings.services.size(); ++i)
+    for (std::size_t k = 0; k < settings.services[i].checks.size(); ++k) {
+      const CheckSettings& check = settings.services[i].checks[k];
+      const std::string path = at("services[" + std::to_string(i) + "]", "checks", k) + ".path";
+      if (check.type != CheckType::log || !check.path.starts_with(settings.state_directory + "/services/") || !reader.given(path)) continue;
+      reader.problem_at(path, "with an actor a service's output is not in the state directory, but where only root may read it",
+                        "give the process \"output\": \"/var/log/" + settings.services[i].key.name +
+                            "/output.log\", in a directory for the daemon's group (chgrp adm, chmod 2750), and read that",
+                        settings.actor == "auto");
+    }
+}
+
 }  // namespace
 
 void check_service(const ServiceSettings& service, const std::string& path, Reader& reader) {
@@ -368,6 +383,7 @@ void check_whole(const Settings& settings, Reader& reader) {
   check_routes(settings, reader);
   check_groups(settings, reader);
   check_cycles(settings, reader);
+  check_outputs(settings, reader);
   unique_names(settings.groups, "groups", reader);
   unique_names(settings.notify, "notify", reader);
   for (std::size_t i = 0; i < settings.notify.size(); ++i) {

@@ -14,6 +14,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <utility>
@@ -43,6 +44,13 @@ constexpr std::size_t kChangeBytesMax = 4096;
 constexpr Duration kTurnMax = 10min;  ///< a longer wait for a service's turn is none
 
 std::string service_name(const ServiceKey& key) { return key.name + "." + key.environment; }
+
+/// Below the daemon's own directory, the daemon could choose with a link what root's keeper writes a service's output to. Without a name of
+/// its own the output goes to the actor's directory instead.
+void keep_output(config::ProcessSettings& process, const std::string& state_directory) {
+  const std::string output = std::filesystem::path(process.output).lexically_normal().string();
+  if (output.starts_with(std::filesystem::path(state_directory).lexically_normal().string() + "/")) process.output.clear();
+}
 
 Result<> make_directory(const std::string& path) {
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return Error::from_errno("cannot make " + path, errno);
@@ -145,6 +153,7 @@ struct ActorServer::Impl {
   Result<std::shared_ptr<Component>> component(Part& part, const std::string& name) {
     auto settings = list.find(part.key, name);
     if (settings.has_error()) return settings.error();
+    keep_output(settings->process, list.settings().state_directory);
     const auto at = part.components.find(name);
     if (at != part.components.end() && same(at->second->settings, *settings)) return at->second;
     auto made = std::make_shared<Component>();

@@ -771,6 +771,28 @@ TEST(Load, TheActorIsAWordOrThePathOfASocket) {
   EXPECT_THAT(actor("actor.sock"), ElementsAre(HasSubstr("(choose one of them, or write the absolute path of the actor's socket)")));
 }
 
+TEST(Load, ALogCheckOnAnOutputThatAnActorKeepsIsTold) {
+  const auto load_log = [](const char* actor, const char* path) {
+    return load_text("{\"state_directory\": \"/var/lib/r\", \"actor\": \"" + std::string(actor) +
+                     R"(", "services": [{"name": "a", "environment": "prod", "automation": "off", "current": "/srv/a/current",
+ "command": ["/srv/a/current/a"], "checks": [{"name": "out", "type": "log", "patterns": {"p": "FATAL"}, "path": ")" +
+                     path + "\"}]}]}");
+  };
+  const char* const output = "/var/lib/r/services/a.prod/output.log";
+  const auto told = HasSubstr(
+      "/etc/r/r.json:2:113: with an actor a service's output is not in the state directory, but where only root may read "
+      "it (give the process \"output\": \"/var/log/a/output.log\", in a directory for the daemon's group");
+
+  EXPECT_THAT(problems(load_log("fork", output)), ElementsAre(told));
+  EXPECT_THAT(problems(load_log("auto", output)), IsEmpty());
+  EXPECT_THAT(problems(load_log("auto", output), true), Contains(told));
+  for (const char* actor : {"inline", "fork"}) {
+    const Loaded well = load_log(actor, actor == std::string("fork") ? "/var/log/a/output.log" : output);
+    EXPECT_THAT(problems(well), IsEmpty());
+    EXPECT_THAT(problems(well, true), testing::Not(Contains(HasSubstr("actor"))));
+  }
+}
+
 TEST(Load, WhatIsAllowedButSeldomMeantIsAWarning) {
   const Loaded loaded = load_text(R"({"environments": {"prd": {}}, "services": [
  {"name": "a", "environment": "prod", "automation": "automatic", "current": "/a", "policy": {"cooldown": "1m"}, "depends_on": ["db/prod"]}]})");

@@ -166,6 +166,38 @@ class Actor(Scenario):
         self.assertEqual([row["status"] for row in fleet.operations(service, kind="rollback")], ["succeeded"])
         self.assertEqual((standing(fleet, service, "v2"), started_of(service, "v1")), ("bad", starts + 1))
 
+    def test_what_a_service_prints_lies_where_only_root_writes_and_is_read_where_the_configuration_lets_the_daemon(self):
+        fleet = Apart(BINARIES)
+        self.addCleanup(self.end, fleet)
+        service = fleet.service("shop", process_environment={"LOG": "/dev/stdout"})
+        service.release("v1")
+        service.link("v1")
+        fleet.start()
+        settled(fleet, service, "v1")
+        output = os.path.join(fleet.state + "-actor", "services", "shop.demo", "output.log")
+        wait_for("the service's words are in the actor's directory", 10, lambda: os.path.exists(output) and os.path.getsize(output))
+        self.assertEqual(os.listdir(os.path.join(fleet.state, "services", "shop.demo")), [])  # The daemon's: a link there could lead anywhere.
+        fleet.stop_daemon()
+        fleet.end_actor()
+
+        printed = os.path.join(fleet.root, "printed")
+        os.mkdir(printed)
+        os.chown(printed, 0, NOBODY)
+        os.chmod(printed, 0o2750)  # What is made in it belongs to its group, which is the daemon's.
+        service.process["output"] = os.path.join(printed, "output.log")
+        service.settings["checks"] = [{"name": "printed", "type": "log", "path": os.path.join(printed, "output.log"),
+                                       "patterns": {"critical": "FATAL|panic"}}]
+        fleet.start()
+        service.release("v2", "fatal-log", when=trigger(service))
+        fleet.deploy(service, "v2")
+        settled(fleet, service, "v2")
+        wait_for("v1 can be gone back to", 20, lambda: fleet.status(service)["protected"])
+        pull(service)
+        row = rollback_of(fleet, service, "v2", 60)
+        self.assertEqual((row["status"], row["cause"], service.live()), ("succeeded", "log", "v1"), row)
+        facts = os.stat(service.process["output"])
+        self.assertEqual((facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode)), (0, NOBODY, 0o640))
+
     def test_the_actor_is_killed_in_the_middle_of_a_step(self):
         for point in ("actor.step.before", "switch.before_exchange", "switch.after_exchange", "actor.step.after", "actor.step.remembered"):
             with self.subTest(point):

@@ -9,6 +9,7 @@
 
 #include "base/digest.hpp"
 #include "base/json.hpp"
+#include "base/json_request.hpp"
 #include "base/text.hpp"
 #include "config/matchers.hpp"
 
@@ -123,7 +124,7 @@ std::optional<Instant> parse_rfc3339(std::string_view text) {
 
 Result<AlertGroup> parse_webhook(std::string_view text) {
   if (text.size() > kWebhookBytesMax) return Error(Errc::too_large, "a webhook may have 1 MiB");
-  const auto json = Json::parse(text, kDepthMax);
+  const auto json = parse_request_json(text, kDepthMax);
   if (!json) return json.error();
   if (!json->is_object()) return odd("the body", "is not an object");
   if ((*json)["version"].string_or("") != "4")

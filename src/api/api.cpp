@@ -10,6 +10,7 @@
 #include "api/query.hpp"
 #include "base/digest.hpp"
 #include "base/ids.hpp"
+#include "base/json_request.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "engine/fleet.hpp"
@@ -98,7 +99,7 @@ const std::vector<Change>& changes() {
 /// make a rehearsal the real thing.
 Result<Json> body_of(const ServerRequest& request, const Change& change) {
   if (trim(request.body).empty()) return Json::object();
-  auto parsed = Json::parse(request.body, 16);
+  auto parsed = parse_request_json(request.body, 16);
   if (!parsed) return parsed.error();
   if (!parsed->is_object()) return Error(Errc::invalid_argument, "the body must be a JSON object");
   const auto among = [](const std::vector<std::string>& names, const std::string& key) {

@@ -5,6 +5,7 @@
 
 #include "api/answers.hpp"
 #include "base/ids.hpp"
+#include "base/json_request.hpp"
 #include "base/text.hpp"
 #include "engine/fleet.hpp"
 
@@ -33,7 +34,7 @@ void put(ServerRequest& request, const char* key, const std::string& value) {
   constexpr int kDepthMax = 16;
   Json body = Json::object();
   if (!trim(request.body).empty()) {
-    auto parsed = Json::parse(request.body, kDepthMax);
+    auto parsed = parse_request_json(request.body, kDepthMax);
     if (!parsed || !parsed->is_object()) return;
     body = std::move(*parsed);
   }

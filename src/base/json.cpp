@@ -7,9 +7,14 @@
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <numeric>
+
+#include "base/json_request.hpp"
+#include "base/text.hpp"
 
 namespace rollbackd {
 namespace {
@@ -18,10 +23,34 @@ const Json kNull;
 const Json::Array kNoElements;
 const Json::Object kNoMembers;
 
+/// Of a key that stands twice the last value counts, in its first place. Sorted, not searched: whoever sends 100,000 members must not hold
+/// up the reactor with them.
+void keep_each_key_once(Json::Object& members) {
+  if (members.size() < 2) return;
+  std::vector<std::size_t> places(members.size());
+  std::iota(places.begin(), places.end(), std::size_t{0});
+  std::stable_sort(places.begin(), places.end(), [&](std::size_t a, std::size_t b) { return members[a].first < members[b].first; });
+  std::vector<bool> superseded(members.size());
+  for (std::size_t i = 1, first = 0; i < places.size(); ++i) {
+    if (members[places[i]].first != members[places[first]].first) {
+      first = i;
+      continue;
+    }
+    members[places[first]].second = std::move(members[places[i]].second);
+    superseded[places[i]] = true;
+  }
+  Json::Object kept;
+  kept.reserve(members.size());
+  for (std::size_t i = 0; i < members.size(); ++i)
+    if (!superseded[i]) kept.push_back(std::move(members[i]));
+  members = std::move(kept);
+}
+
 /// Builds a Json from RapidJSON's SAX events. A stack instead of recursion, so depth is bounded by a number and not by the thread's stack.
 class Builder : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Builder> {
  public:
-  explicit Builder(int depth_max) : depth_max_(depth_max) {}
+  using MakeObject = Json (*)(Json::Object members);  ///< only Json itself can
+  Builder(int depth_max, MakeObject make_object) : depth_max_(depth_max), make_object_(make_object) {}
   bool Null() { return put(Json()); }
   bool Bool(bool b) { return put(Json(b)); }
   /// An integer of 64 bits, else a double. RapidJSON 1.1.0's own reading of doubles gives garbage for 0e300.
@@ -40,46 +69,81 @@ class Builder : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Builder> 
   bool String(const char* s, rapidjson::SizeType n, bool) { return put(Json(std::string(s, n))); }
   bool Key(const char* s, rapidjson::SizeType n, bool) {
     stack_.back().key.assign(s, n);
+    stack_.back().keyed = true;
     return true;
   }
-  bool StartObject() { return open(Json::object()); }
-  bool StartArray() { return open(Json::array()); }
-  bool EndObject(rapidjson::SizeType) { return close(); }
-  bool EndArray(rapidjson::SizeType) { return close(); }
+  bool StartObject() { return open(); }
+  bool StartArray() { return open(); }
+  bool EndObject(rapidjson::SizeType) {
+    Json::Object members = std::move(stack_.back().members);
+    keep_each_key_once(members);
+    return close(make_object_(std::move(members)));
+  }
+  bool EndArray(rapidjson::SizeType) { return close(Json(std::move(stack_.back().elements))); }
 
   Json take() { return std::move(root_); }
   bool too_big() const { return too_big_; }  ///< a number stopped the reading, not the depth
 
  private:
   struct Frame {
-    Json value;
+    Json::Array elements;
+    Json::Object members;
     std::string key;
+    bool keyed = false;
   };
-  bool open(Json container) {
+  bool open() {
     if (static_cast<int>(stack_.size()) >= depth_max_) return false;
-    stack_.push_back(Frame{std::move(container), {}});
+    stack_.emplace_back();
     return true;
   }
-  bool close() {
-    Json done = std::move(stack_.back().value);
+  bool close(Json done) {
     stack_.pop_back();
     return put(std::move(done));
   }
   bool put(Json value) {
     if (stack_.empty()) {
       root_ = std::move(value);
-    } else if (stack_.back().value.is_array()) {
-      stack_.back().value.push(std::move(value));
+    } else if (stack_.back().keyed) {
+      stack_.back().members.emplace_back(std::move(stack_.back().key), std::move(value));
     } else {
-      stack_.back().value.set(stack_.back().key, std::move(value));
+      stack_.back().elements.push_back(std::move(value));
     }
     return true;
   }
 
   int depth_max_;
+  MakeObject make_object_;
   std::vector<Frame> stack_;
   Json root_;
   bool too_big_ = false;
+};
+
+/// Stops at the end of the first object that has a key twice.
+class KeysOnce : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, KeysOnce> {
+ public:
+  bool Key(const char* s, rapidjson::SizeType n, bool) {
+    open_.back().emplace_back(s, n);
+    return true;
+  }
+  bool StartObject() {
+    open_.emplace_back();
+    return true;
+  }
+  bool EndObject(rapidjson::SizeType) {
+    std::vector<std::string>& keys = open_.back();
+    std::sort(keys.begin(), keys.end());
+    if (const auto twice = std::adjacent_find(keys.begin(), keys.end()); twice != keys.end()) {
+      twice_ = *twice;
+      return false;
+    }
+    open_.pop_back();
+    return true;
+  }
+  const std::string& twice() const { return twice_; }
+
+ private:
+  std::vector<std::vector<std::string>> open_;
+  std::string twice_;
 };
 
 }  // namespace
@@ -201,7 +265,11 @@ Result<Json> Json::parse(std::string_view text, int depth_max) {
     return Error(Errc::corrupt, "not valid JSON").because("a zero byte at byte " + std::to_string(zero));
   }
   rapidjson::MemoryStream stream(text.data(), text.size());  // Bounded: a StringStream reads past its end after a cut character.
-  Builder builder(depth_max);
+  Builder builder(depth_max, [](Object members) {
+    Json out;
+    out.value_ = std::move(members);
+    return out;
+  });
   rapidjson::Reader reader;
   reader.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag | rapidjson::kParseNumbersAsStringsFlag>(stream,
                                                                                                                                builder);
@@ -212,6 +280,19 @@ Result<Json> Json::parse(std::string_view text, int depth_max) {
     return Error(Errc::corrupt, "not valid JSON").because(why + " at byte " + std::to_string(reader.GetErrorOffset()));
   }
   return builder.take();
+}
+
+Result<Json> parse_request_json(std::string_view text, int depth_max) {
+  auto parsed = Json::parse(text, depth_max);
+  if (!parsed) return parsed;
+  rapidjson::MemoryStream stream(text.data(), text.size());
+  KeysOnce keys;
+  rapidjson::Reader reader;
+  reader.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseNumbersAsStringsFlag>(stream, keys);
+  if (!reader.HasParseError()) return parsed;
+  return Error(Errc::corrupt, "the JSON has the key \"" + printable(cut(keys.twice(), 64)) + "\" twice")
+      .because("in the object that ends at byte " + std::to_string(reader.GetErrorOffset()))
+      .try_next("keep one of them");
 }
 
 }  // namespace rollbackd

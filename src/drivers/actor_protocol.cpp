@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/ids.hpp"
+#include "base/json_request.hpp"
 #include "base/text.hpp"
 #include "model/fields.hpp"
 
@@ -27,6 +28,7 @@ constexpr int kStepMax = 1000;
 constexpr int kThreadsMax = 64;
 constexpr Duration kDeadlineMax = 24h;
 constexpr int kDepthMax = 16;
+constexpr std::int64_t kBootNsMax = Duration(24h * 36'500).count();  ///< a hundred years; what is not known is sent as the year 1970
 
 struct VerbRow {
   Verb verb;
@@ -102,7 +104,7 @@ void check_step(Fields& fields, const Step& step) {
 
 Result<Json> body_of(std::string_view message) {
   if (message.size() > kMessageBytesMax) return Error(Errc::too_large, "a message is too long");
-  return Json::parse(message, kDepthMax);
+  return parse_request_json(message, kDepthMax);
 }
 
 Result<> check_version(Fields& fields) {
@@ -120,6 +122,15 @@ Result<> check_version(Fields& fields) {
 void only(Fields& fields, const Json& json, const std::set<std::string_view>& known) {
   for (const auto& [key, value] : json.members())
     if (!known.contains(key)) fields.fail(cut(printable(key), kWordBytesMax), "this request has no such field");
+}
+
+/// An instant, from its CLOCK_BOOTTIME; bounded, so that sums with it are none that do not fit.
+void get_boot(Fields& fields, const char* key, const io::Clock& clock, Instant& out) {
+  std::int64_t boot_ns = 0;
+  fields.required(key);
+  fields.get(key, boot_ns);
+  if (boot_ns < -kBootNsMax || boot_ns > kBootNsMax) return fields.fail(key, "it is no time of this machine");
+  out = clock.from_boot_ns(boot_ns);
 }
 
 }  // namespace
@@ -311,16 +322,14 @@ Json to_json(const World::Process& process, const io::Clock& clock) {
 Result<World::Process> process_from(const Json& json, const io::Clock& clock) {
   Fields fields(json, "process");
   World::Process out;
-  std::int64_t started = 0;
-  for (const char* key : {"running", "pid", "started_boot_ns"}) fields.required(key);
+  for (const char* key : {"running", "pid"}) fields.required(key);
   fields.get("running", out.running);
   fields.get("pid", out.pid);
-  fields.get("started_boot_ns", started);
+  get_boot(fields, "started_boot_ns", clock, out.started);
   fields.get("executable", out.executable);
   fields.get("stopped_cleanly", out.stopped_cleanly);
   fields.get("last_exit", out.last_exit);
   if (!fields.ok()) return fields.error();
-  out.started = clock.from_boot_ns(started);
   return out;
 }
 
@@ -336,14 +345,12 @@ Json to_json(const ProcessEvent& event, const io::Clock& clock) {
 Result<ProcessEvent> event_from(const Json& json, const io::Clock& clock) {
   Fields fields(json, "process event");
   ProcessEvent out;
-  std::int64_t started = 0, at = 0;
   // `requested` and `code_known` decide what an exit is evidence of: never by default.
-  for (const char* key : {"kind", "pid", "started_boot_ns", "at_boot_ns", "code_known", "exit_code", "signal", "requested"})
-    fields.required(key);
+  for (const char* key : {"kind", "pid", "code_known", "exit_code", "signal", "requested"}) fields.required(key);
   fields.get_enum("kind", ProcessEvent::Kind::running, ProcessEvent::Kind::lost, out.kind);
   fields.get("pid", out.pid);
-  fields.get("started_boot_ns", started);
-  fields.get("at_boot_ns", at);
+  get_boot(fields, "started_boot_ns", clock, out.started);
+  get_boot(fields, "at_boot_ns", clock, out.at);
   fields.get("code_known", out.code_known);
   fields.get("exit_code", out.exit_code);
   fields.get("signal", out.signal);
@@ -351,8 +358,6 @@ Result<ProcessEvent> event_from(const Json& json, const io::Clock& clock) {
   fields.get("oom", out.oom);
   fields.get("detail", out.detail);
   if (!fields.ok()) return fields.error();
-  out.started = clock.from_boot_ns(started);
-  out.at = clock.from_boot_ns(at);
   return out;
 }
 

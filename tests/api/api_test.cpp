@@ -207,6 +207,16 @@ TEST_F(ApiTest, AnUnknownFieldIsAnErrorWithTheNearestOne) {
   EXPECT_THAT(error_of(response)["next_step"].string_or(""), HasSubstr("\"service\""));
 }
 
+TEST_F(ApiTest, AFieldThatStandsTwiceIsAnErrorAndNeitherValueCounts) {
+  const ServerResponse response = post("/api/v1/suspend", R"({"service": "shop", "reason": "x", "reason": "y"})");
+
+  EXPECT_EQ(response.status, 400);
+  EXPECT_THAT(error_of(response)["what"].string_or(""), HasSubstr("the key \"reason\" twice"));
+  EXPECT_THAT(error_of(response)["next_step"].string_or(""), HasSubstr("keep one"));
+  EXPECT_FALSE(engine_->service({"shop", ""}).value().has("suspended"));
+  EXPECT_EQ(post("/api/v1/services/shop/lock", R"({"reason": "x", "reason": "y"})").status, 400);
+}
+
 TEST_F(ApiTest, AFieldOfAnotherCommandIsAnErrorRatherThanIgnored) {
   EXPECT_EQ(post("/api/v1/rollback", R"({"service": "shop", "reason": "x", "release": "v2"})").status, 400)
       << "a rollback takes \"to\"; without it it would go to another release than the one named";

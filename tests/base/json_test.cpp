@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <limits>
+
+#include "base/json_request.hpp"
 
 namespace rollbackd {
 namespace {
@@ -61,6 +64,37 @@ TEST(Json, AZeroByteDoesNotEndTheText) {
 
   ASSERT_TRUE(read.has_error());
   EXPECT_EQ(read.error().why, "a zero byte at byte 2");
+}
+
+TEST(Json, OfAKeyThatStandsTwiceTheLastValueCountsInTheFirstPlace) {
+  const auto read = Json::parse(R"({"a":1,"b":2,"a":3,"c":{"d":1,"d":null}})");
+
+  ASSERT_TRUE(read) << read.error().text();
+  EXPECT_EQ(read->dump(), R"({"a":3,"b":2,"c":{"d":null}})");
+}
+
+TEST(Json, AKeyThatStandsTwiceIsRefusedWhereItIsAskedFor) {
+  const auto refused = [](const char* text) { return parse_request_json(text, 16); };
+  const Error error = refused(R"([{"a":1,"b\n":{"x":1}},{"b\n":2,"a":3,"b\n":2}])").error();
+
+  EXPECT_EQ(error.code, Errc::corrupt);
+  EXPECT_EQ(error.text(), "the JSON has the key \"b\\x0a\" twice: in the object that ends at byte 45 (next: keep one of them)");
+  EXPECT_TRUE(refused(R"({"a":{"a":1},"b":[{"a":1},{"a":2}],"A":0})").has_value());
+  EXPECT_TRUE(refused(R"({"\u0061":1,"a":2})").has_error());
+}
+
+TEST(Json, AnObjectOfManyMembersIsReadInTheTimeOfItsLength) {
+  std::string text = "{";
+  for (int i = 0; i < 60'000; ++i) text += "\"k" + std::to_string(i) + "\":1,";
+  text += "\"end\":2}";
+
+  const std::clock_t begin = std::clock();
+  const auto read = Json::parse(text);
+  const double cpu_seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->members().size(), 60'001U);
+  EXPECT_LT(cpu_seconds, 8);  // Member by member against all before it: many times that, in this build.
 }
 
 TEST(Json, NestingBeyondTheLimitIsAnErrorAndNotACrash) {

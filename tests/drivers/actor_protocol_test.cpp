@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <random>
 
 namespace rollbackd::drivers::actor {
@@ -105,6 +106,8 @@ TEST(ActorProtocol, WhatIsWrongWithARequestIsNamedAndNothingIsGuessed) {
     EXPECT_EQ(Request::decode(*arm.encode()).error().code, Errc::corrupt) << id;
   }
   EXPECT_EQ(Request::decode(std::string(kMessageBytesMax + 1, ' ')).error().code, Errc::too_large);
+  const auto twice = Request::decode(R"({"v": 1, "id": 3, "do": "hello", "do": "inspect"})");
+  EXPECT_NE((twice ? std::string("accepted") : twice.error().text()).find("the key \"do\" twice"), std::string::npos);
   arm.reason = std::string(2 * kMessageBytesMax, 'x');
   arm.verb = Verb::hook_run;
   arm.facts = Json::object().set("long", arm.reason);
@@ -205,6 +208,10 @@ TEST(ActorProtocol, EventsTargetsAndLongOutcomesGoThereAndBack) {
   EXPECT_EQ(back->detail, "exit 3");
   EXPECT_TRUE(event_from(to_json(event, clock).set("kind", 9), clock).has_error());
   EXPECT_TRUE(event_from(Json::object(), clock).has_error());
+  for (const std::int64_t never : {std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max()})
+    for (const char* key : {"started_boot_ns", "at_boot_ns"})
+      EXPECT_TRUE(event_from(to_json(event, clock).set(key, never), clock).has_error()) << key;
+  EXPECT_TRUE(event_from(to_json(ProcessEvent{}, clock), clock).has_value()) << "a time that is not known";
   EXPECT_EQ(target_from(to_json(TargetFacts{"v1", true, false, "touched"}))->why, "touched");
 
   Outcome outcome{Outcome::Status::failed, Json::object().set("exit_code", 3).set("output", std::string(60'000, '\x01')),

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/digest.hpp"
@@ -69,9 +70,11 @@ Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
   if (!file) return Error::from_errno("cannot open " + path, errno);
   struct stat facts {};
   if (::fstat(file.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) return Error(Errc::io, path + " is no file");
-  std::string text(bytes_max + 1, '\0');
+  std::string text;  // As long as what is there, not as the bound.
   std::size_t at = 0;
-  while (at < text.size()) {
+  while (at <= bytes_max) {
+    const std::size_t wanted = std::max({std::size_t{4096}, static_cast<std::size_t>(facts.st_size) + 1, 2 * at});
+    if (at == text.size()) text.resize(std::min(bytes_max + 1, wanted));
     const ssize_t n = ::read(file.get(), text.data() + at, text.size() - at);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return Error::from_errno("cannot read " + path, errno);

@@ -170,11 +170,13 @@ asio::awaitable<void> Housekeeping::look_at_target(std::shared_ptr<Service> serv
     service->deliver(event::TargetHashed{facts, ""});
     co_return;
   }
+  Kept& kept = kept_[service->key().text()];
+  if (kept.arming) co_return;       // Once is enough, however many events come until it has been read.
   if (!service->armed_->present) {  // It is there again: hashed and armed anew.
-    spawn(engine_.executor_, service, service->arm(target));
+    kept.arming = true;
+    spawn(engine_.executor_, service, arm_again(service, target));
     co_return;
   }
-  Kept& kept = kept_[service->key().text()];
   const Instant now = engine_.clock_.now();
   if (kept.looked.ns() == 0) kept.looked = now;  // Armed just now.
   if (now - kept.looked < kLookEvery) co_return;
@@ -184,7 +186,13 @@ asio::awaitable<void> Housekeeping::look_at_target(std::shared_ptr<Service> serv
   options.quick = true;
   const auto found = co_await read(service, target, options);
   if (busy(*service) || (found.has_value() && !found.value().in_full)) co_return;
-  spawn(engine_.executor_, service, service->arm(target));  // Something was touched: it says what, and whether it matters.
+  kept_[service->key().text()].arming = true;
+  spawn(engine_.executor_, service, arm_again(service, target));  // Something was touched: it says what, and whether it matters.
+}
+
+asio::awaitable<void> Housekeeping::arm_again(std::shared_ptr<Service> service, std::string target) {
+  co_await service->arm(std::move(target));
+  kept_[service->key().text()].arming = false;
 }
 
 /// Each good release is read in full once in `scrub_interval`, slowly, one at a time in the whole daemon: disks forget silently.

@@ -45,11 +45,13 @@ class Housekeeping {
     Instant looked;           ///< at the target's files
     bool finished = false;    ///< removals that were cut off have been looked for
     bool told_not_kept = false;
+    bool arming = false;  ///< the target is being read
   };
 
   boost::asio::awaitable<void> tend(std::shared_ptr<Service> service);
   boost::asio::awaitable<void> read_live(std::shared_ptr<Service> service);
   boost::asio::awaitable<void> look_at_target(std::shared_ptr<Service> service);
+  boost::asio::awaitable<void> arm_again(std::shared_ptr<Service> service, std::string target);
   void scrub_one(const std::shared_ptr<Service>& service);
   boost::asio::awaitable<void> scrub(std::shared_ptr<Service> service, std::string release);
   boost::asio::awaitable<void> prune(std::shared_ptr<Service> service);

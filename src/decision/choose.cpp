@@ -189,8 +189,9 @@ void Incident::decide(Turn& turn, const event::Settled& answers) {
   held_keys_ = std::move(known);
   if (refusing(decision.guards) == std::vector<std::string>{"approved"}) return await_approval(turn, std::move(decision));
   ask_at_ = when_time_turns_it(refusing(decision.guards), turn.now);
-  if (!decision.target.empty() && answers.observer.healthy && answers.target.release != decision.target)
-    ask_at_ = turn.now + kAskSpacing;  // The target changed meanwhile; the look was at another one.
+  // The target changed meanwhile and the look was at another one, or there was no look in time: no event tells when one would succeed.
+  if (!decision.target.empty() && answers.target.release != decision.target)
+    ask_at_ = turn.now + (answers.target.release.empty() ? kLookAgain : kAskSpacing);
   hold(turn, std::move(decision));
 }
 

@@ -17,7 +17,7 @@ struct Says {
 
 Says target_intact(const GuardInput& in) {
   if (in.to.empty()) return {false, "there is no release to go back to"};
-  if (in.target.release != in.to) return {false, in.to + " was not looked at"};
+  if (in.target.release != in.to) return {false, in.to + " was not looked at" + (in.target.why.empty() ? "" : ": " + in.target.why)};
   if (!in.target.present) return {false, in.to + " is not on disk" + (in.target.why.empty() ? "" : ": " + in.target.why)};
   if (in.kind == OperationKind::deploy) return {true, in.to + " is on disk"};
   if (!in.target.intact) return {false, in.to + " is not intact" + (in.target.why.empty() ? "" : ": " + in.target.why)};

@@ -288,8 +288,7 @@ asio::awaitable<void> Engine::second_opinion(std::shared_ptr<Service> asker, act
     ++gathered->waiting;
     tasks.push_back(spawn(executor_, other, ask(gathered, other, other->canary()->source().check, &Gathered::others)));
   }
-  gathered->target.release = wanted.target;
-  gathered->target.why = "it was not looked at within settle";
+  gathered->target.why = "no answer within settle";  // Of no release: whoever was not looked at is looked at again.
   if (!wanted.target.empty()) {
     ++gathered->waiting;
     tasks.push_back(spawn(executor_, asker, look(gathered, asker, wanted.target)));

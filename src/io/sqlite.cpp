@@ -188,10 +188,14 @@ std::int64_t Database::changed() const { return sqlite3_changes64(impl_->handle)
 
 namespace {
 
+constexpr std::int64_t kVersionsAheadMax = 1000;  ///< no program is that much newer: the number is damaged
+
 Result<> migrate(Database& database, const KeptOptions& options) {
   const auto newest = static_cast<std::int64_t>(options.migrations.size());
   const Result<std::int64_t> found = database.number("PRAGMA user_version");
   if (found.has_error()) return found.error();
+  if (*found > newest + kVersionsAheadMax)
+    return Error(Errc::corrupt, options.path + " is damaged").because("its schema's version is " + std::to_string(*found));
   if (*found > newest) {
     return Error(Errc::unsupported, options.path + " was written by a newer version")
         .because("its schema is version " + std::to_string(*found) + ", this program knows up to " + std::to_string(newest))

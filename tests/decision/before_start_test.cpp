@@ -27,7 +27,7 @@ TEST(BeforeTheStart, ALineThatTheProcessBeforeLoggedAsItWasStoppedRollsNothingBa
 TEST(BeforeTheStart, WhatStillFiresWhenTheProcessBeforeIsOutOfSightIsEvidence) {
   Machine m = alert_before_start({"log_matches_total"});
   m.pass(2min);
-  EXPECT_EQ(m.count<action::Reprobe>(), 1);
+  EXPECT_NE(m.find<action::Reprobe>(), nullptr);
 }
 
 TEST(BeforeTheStart, AFailedStartAndWhatAProbeCanRefuteCountAtOnce) {

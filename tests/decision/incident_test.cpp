@@ -544,6 +544,24 @@ TEST(Hold, ATargetHashedIntactIsAskedAgain) {
   EXPECT_EQ(m.count<action::Operate>(), 1);
 }
 
+TEST(Hold, ATargetThatWasNotLookedAtInTimeIsLookedAtAgain) {
+  for (const bool healthy : {true, false}) {
+    SCOPED_TRACE(healthy ? "a slow disk" : "a slow disk, and no sight of our own");
+    Machine m;
+    m.v2_bakes().crashed();
+    auto answers = m.answers("v1");
+    answers.target = TargetFacts{"", false, false, "no answer within settle"};
+    if (!healthy) answers.observer = {false, "no turn for 5s"};
+    m.send(answers);
+    EXPECT_EQ(m.refused().front(), "target_intact");
+    EXPECT_EQ(m.find<action::Record>()->decision.guards.front().evidence, "v1 was not looked at: no answer within settle");
+    m.pass(2s);
+    EXPECT_EQ(m.count<action::Reprobe>(), 2) << "no event says that the disk answers again";
+    m.settled();
+    EXPECT_EQ(m.count<action::Operate>(), 1);
+  }
+}
+
 TEST(Hold, QuestionsAreAtLeastASecondApart) {
   Machine m;
   m.v2_bakes().crashed();

@@ -159,7 +159,8 @@ class StateFile(Sweep):
                 return "rolled back"
             if row["phase"] == "not watched":  # The file is not a state file at all any more; it says so, and leaves everything alone.
                 return "not watched" if row.get("trouble") else None
-            return "held" if row["phase"] == "held" or not row["protected"] and row["phase"] == "watching" and row.get("protected_why") else None
+            # Held though it is protected is the moment before it is asked again: the disk was slow, say.
+            return "held" if not row["protected"] and row["phase"] in ("held", "watching") and row.get("protected_why") else None
         if not inject.until(20, look, 0.05):
             raise Violation("silent", world.told())
         inject.until(0.6, lambda: look() == "rolled back", 0.05)  # "not protected" may be the moment before it is armed.

@@ -636,6 +636,19 @@ TEST_F(HistoryTest, AFileOfANewerProgramIsLeftAlone) {
   EXPECT_FALSE(fs::exists(path.string() + ".corrupt-1"));
 }
 
+TEST_F(HistoryTest, AVersionThatNoProgramHasIsDamageAndSetAside) {
+  {
+    Result<io::Database> damaged = io::Database::open(path);
+    ASSERT_TRUE(damaged.has_value());
+    ASSERT_TRUE(damaged->script("PRAGMA user_version = 1835012").has_value());
+  }
+  History history(path);
+  history.add(operation("op-1", OperationStatus::succeeded));
+  EXPECT_THAT(texts(operations(history), "operation"), ElementsAre("op-1"));
+  EXPECT_THAT(history.trouble(), testing::IsEmpty());
+  EXPECT_TRUE(fs::exists(path.string() + ".corrupt-1"));
+}
+
 TEST_F(HistoryTest, EveryReaderIsAnsweredEvenAtTheEnd) {
   int answers = 0;
   {

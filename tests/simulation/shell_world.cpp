@@ -118,8 +118,7 @@ void Shell::answer(std::size_t n, const action::Reprobe& wanted, const std::vect
   if (broken("shared")) settled.others.clear();
   settled.observer.healthy = around_.clock.now() - last_gap_end_ >= kObserverMistrust;
   if (!settled.observer.healthy) settled.observer.why = "nothing was observed";
-  settled.target.release = wanted.target;
-  settled.target.why = "it was not looked at within settle";
+  settled.target.why = "no answer within settle";
   if (!wanted.target.empty() && !silent.back()) settled.target = look(n, wanted.target);
   if (broken("intact")) settled.target = TargetFacts{wanted.target, true, true, ""};
   settled.fleet = fleet(n);

@@ -12,6 +12,7 @@
 #include <optional>
 #include <utility>
 
+#include "io/fair_wait.hpp"
 #include "model/operation.hpp"
 
 namespace rollbackd::drivers {
@@ -26,15 +27,13 @@ inline boost::asio::awaitable<Outcome> await_outcome(boost::asio::any_io_executo
     std::optional<Outcome> outcome;
   };
   auto shared = std::make_shared<Shared>(executor);
-  shared->done.expires_after(deadline);
   boost::asio::co_spawn(executor, std::move(work), [shared](const std::exception_ptr& thrown, Outcome outcome) {
     if (thrown) outcome = Outcome{Outcome::Status::unknown, Json::object(), Error(Errc::internal, "the step ended without an answer")};
     shared->outcome = std::move(outcome);
     shared->done.cancel();
   });
-  while (!shared->outcome) {
-    const auto [stopped] = co_await shared->done.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
-    if (shared->outcome) break;
+  const auto stopped = co_await io::wait_fairly(shared->done, deadline, [shared] { return shared->outcome.has_value(); });
+  if (!shared->outcome) {
     const bool cancelled = static_cast<bool>(stopped);
     Error error(Errc::outcome_unknown, "the step gave no answer");
     error.why = cancelled ? "nobody waits for it any more" : "not within " + format_duration(deadline) + "; it may yet happen";

@@ -187,10 +187,12 @@ void Engine::on_due() {
   arm_due();
 }
 
-void Engine::notice_gap(Instant now) {
+Duration Engine::notice_gap(Instant now) {
+  if (!beats_) return stood_still_;  // Without regular turns a long pause between two is no news.
   const Duration passed = now - last_turn_;
   last_turn_ = now;
-  if (passed <= kGapMin) return;
+  if (passed <= kGapMin) return stood_still_;
+  stood_still_ += passed;
   last_gap_end_ = now;
   last_gap_why_ = "nothing was observed for " + format_duration(passed) + " (suspend, or the daemon was stopped)";
   log::warning("all evidence is stale", {{"why", last_gap_why_}});
@@ -200,12 +202,15 @@ void Engine::notice_gap(Instant now) {
     service->health().forget();
     service->deliver(event::Gap{now - passed, now});
   }
+  return stood_still_;
 }
 
 /// Measures the reactor's lag and notices when the whole process was stopped.
 asio::awaitable<void> Engine::heartbeat() {
   asio::steady_timer timer(executor_);
   auto next = std::chrono::steady_clock::now() + kHeartbeat;
+  last_turn_ = clock_.now();
+  beats_ = true;
   while (true) {
     timer.expires_at(next);
     boost::system::error_code stopped;

@@ -156,7 +156,8 @@ class Engine {
   void note_epoch(const ServiceKey& service, Instant at, const std::string& release);
   void on_due();
   void arm_due();
-  void notice_gap(Instant now);
+  /// @return how long this process stood still in all, now that the time since the last turn is counted
+  Duration notice_gap(Instant now);
   boost::asio::awaitable<void> heartbeat();
   // kept.cpp
   boost::asio::awaitable<void> read_kept();
@@ -203,8 +204,9 @@ class Engine {
   std::optional<Instant> due_at_;
   Instant last_commit_, last_turn_, last_gap_end_;
   std::string last_gap_why_;
+  Duration stood_still_{};  ///< all gaps together
   double reactor_lag_seconds_ = 0;
-  bool started_ = false, stopping_ = false;
+  bool started_ = false, stopping_ = false, beats_ = false;
   std::shared_ptr<int> alive_ = std::make_shared<int>(0);  ///< late completions ask whether we are still here
 };
 

@@ -16,6 +16,7 @@
 
 #include "base/error.hpp"
 #include "base/time.hpp"
+#include "io/fair_wait.hpp"
 
 namespace rollbackd::engine {
 
@@ -48,13 +49,10 @@ template <class R>
 boost::asio::awaitable<R> in_time(boost::asio::any_io_executor executor, std::shared_ptr<const void> owner, boost::asio::awaitable<R> work,
                                   Duration longest, std::string who) {
   auto shared = std::make_shared<in_time_parts::Shared<R>>(executor);
-  shared->done.expires_after(longest);
   auto carrying = in_time_parts::carry_out<R>(shared, std::move(owner), std::move(work), who);
   boost::asio::co_spawn(executor, std::move(carrying), boost::asio::detached);
-  if (!shared->result) {
-    const auto [stopped] = co_await shared->done.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
-    if (!shared->result && stopped) co_return Error(Errc::cancelled, "nobody waits for " + who + " any more");
-  }
+  const auto stopped = co_await io::wait_fairly(shared->done, longest, [shared] { return shared->result.has_value(); });
+  if (!shared->result && stopped) co_return Error(Errc::cancelled, "nobody waits for " + who + " any more");
   if (!shared->result)
     co_return Error(Errc::timed_out, who + " gave no answer").because("not within " + format_duration(longest) + "; it may yet happen");
   co_return *std::move(shared->result);

@@ -137,6 +137,8 @@ class Operation {
   /// Engine time at which DeadlinePassed is due; once it passed, the time at which what is outstanding is given up (each ask is given at
   /// most two). A shell that sends none is judged by `now`: nothing new is begun before the commit point and no verification after it.
   Instant deadline() const;
+  /// Nobody had a turn for `length` (the process was stopped, the machine suspended): the deadline is that much later.
+  void stood_still(Duration length);
   const OperationRecord& record() const { return record_; }
   const Plan& plan() const { return plan_; }
   bool finished() const { return finished_; }

@@ -47,6 +47,25 @@ TEST_F(InTimeTest, AnAnswerIsPassedOnAndAHangIsTimedOut) {
   EXPECT_EQ(hung.error().what, "the disk gave no answer");
 }
 
+TEST_F(InTimeTest, AProcessThatStoodStillGivesTheTimeOnceMore) {
+  context.restart();
+  auto timer = std::make_shared<asio::steady_timer>(context, 1h);
+  std::optional<Result<int>> out;
+  auto asking = in_time(context.get_executor(), owner, after(timer, 7), 20ms, std::string("the disk"));
+  asio::co_spawn(context, std::move(asking), [&](const std::exception_ptr&, Result<int> result) { out = std::move(result); });
+  context.poll();  // The wait is under way.
+  const auto until = std::chrono::steady_clock::now() + 700ms;
+  while (std::chrono::steady_clock::now() < until) {  // Nobody has a turn.
+  }
+  context.poll();
+  EXPECT_FALSE(out.has_value());
+  timer->cancel();  // The disk answers.
+  while (!out && context.run_one() != 0) {
+  }
+  ASSERT_TRUE(out.has_value());
+  EXPECT_EQ(out->value(), 7);
+}
+
 TEST_F(InTimeTest, WhatHangsKeepsItsOwnerAndItsLateAnswerIsPassedBy) {
   EXPECT_TRUE(ask(1h, 10ms).has_error());
   EXPECT_EQ(owner.use_count(), 2);

@@ -374,6 +374,19 @@ TEST(Operation, ADeadlineDuringVerificationIsUnverifiedAndALateVerdictCountsNoMo
   EXPECT_THAT(drive.asked, ElementsAre("write outcome unverified 1", "write outcome unverified 1", "finish unverified"));
 }
 
+TEST(Operation, TimeInWhichNobodyHadATurnDoesNotCount) {
+  Drive stopped;
+  stopped.until("write switched 1");
+  stopped.operation.stood_still(10min);
+  stopped.give(RecordOnDisk{}, 10min).step(Status::done).on_disk().on_disk().verified(Kind::verified).on_disk();
+  EXPECT_THAT(stopped.asked.back(), "finish succeeded");
+
+  Drive slow;
+  slow.until("write switched 1").give(RecordOnDisk{}, 10min);
+  slow.step(Status::done).on_disk().on_disk();
+  EXPECT_THAT(slow.asked.back(), "write outcome unverified 1");
+}
+
 TEST(Operation, AfterADeadlineAFailedRestartIsNotTriedAgain) {
   Drive drive;
   drive.until("write switched 1").give(DeadlinePassed{}).on_disk().step(Status::failed).on_disk();

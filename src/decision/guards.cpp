@@ -86,7 +86,10 @@ Says cooldown(const GuardInput& in) {
       "last automatic rollback " + format_duration(ago) + " ago, cooldown " + format_duration(in.settings->policy.cooldown);
   const auto& incident = in.state->incident;
   if (in.further_step && incident && last->at >= incident->opened) return {true, text + "; this is a further step of the same incident"};
-  if (incident && !incident->acted && last->at >= incident->opened) return {true, text + "; it was cut off before it had done anything"};
+  // Of this incident, that is, and what it was to leave is still live: one that ends in the turn in which this incident opens was
+  // another's.
+  if (incident && !incident->acted && last->at >= incident->opened && last->from == in.from)
+    return {true, text + "; it was cut off before it had done anything"};
   return {ago >= in.settings->policy.cooldown, text};
 }
 

@@ -83,6 +83,13 @@ void Incident::mark_left_bad(Turn& turn, const std::string& release, std::string
   turn.add(action::MarkBadOnDisk{release, std::move(reason)});
 }
 
+/// Neither release is bad or revoked when a rollback is decided: one that is now was marked by a person meanwhile, and that stands.
+void Incident::mark_unknown(const std::string& release, std::string reason) {
+  const LedgerEntry* entry = ledger::find(state_, release);
+  if (entry == nullptr || entry->standing == Standing::bad || entry->standing == Standing::revoked) return;
+  ledger::set_standing(state_, release, Standing::unknown, std::move(reason));
+}
+
 void Incident::rollback_succeeded(Turn& turn, const event::OperationEnded& e) {
   std::string reason = "rolled back to " + e.to + " at " + format_rfc3339(turn.now);
   if (state_.incident && !state_.incident->failure_type.empty()) reason += ": " + state_.incident->failure_type;
@@ -116,11 +123,11 @@ void Incident::target_failed_verification(Turn& turn, const event::OperationEnde
     return hold_after(turn, e, e.to + " failed its verification (" + e.failed_how + ")");
   }
   if (fails_the_same_way(e.failed_how)) {
-    ledger::set_standing(state_, e.from, Standing::unknown, e.to + " failed in the same way: " + e.failed_how);
+    mark_unknown(e.from, e.to + " failed in the same way: " + e.failed_how);
     return hold_after(turn, e, e.to + " fails in the same way as " + e.from + " (" + e.failed_how + "): the cause lies elsewhere");
   }
   mark_left_bad(turn, e.from, "failed; " + e.to + " after it failed in another way");
-  ledger::set_standing(state_, e.to, Standing::unknown, "failed its verification: " + e.failed_how);
+  mark_unknown(e.to, "failed its verification: " + e.failed_how);
   ways_.insert(e.failed_how);
   const bool further = state_.incident->steps_back < settings_.policy.max_steps_back && state_.epoch.release == e.to;
   if (!further || !ledger::choose_target(state_, never()).target) {

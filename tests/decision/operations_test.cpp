@@ -4,6 +4,8 @@
 namespace rollbackd::decision {
 namespace {
 
+using Guards = std::vector<std::string>;
+
 event::OperationEnded deployment_ended(OperationStatus status) {
   event::OperationEnded ended;
   ended.operation = "op";
@@ -31,6 +33,45 @@ TEST(Deployment, OneThatMayBeHalfDonePagesAndOneThatDidNothingOnlyWarns) {
     EXPECT_EQ(m.pages(), 0) << to_string(status);
     EXPECT_EQ(m.count<action::Notify>(), 1) << to_string(status);
   }
+}
+
+TEST(Rollback, WhatAPersonSaidOfAReleaseMeanwhileStands) {
+  for (const char* failed_how : {"checks_healthy:failed", "smoke:failed"}) {  // In the same way as v2, and in another.
+    Machine m;
+    m.v2_bakes().unhealthy();
+    m.settled();
+    m.send(event::Mark{"v2", Standing::revoked, "CVE-2026-1", "anna"});
+    m.send(event::Mark{"v1", Standing::bad, "it leaks", "anna"});
+    m.operation_ends(OperationStatus::failed, failed_how);
+    EXPECT_EQ(m.standing("v2"), Standing::revoked) << failed_how;
+    EXPECT_EQ(m.standing("v1"), Standing::bad) << failed_how;
+  }
+}
+
+TEST(Rollback, ItsCooldownHoldsWhatFailsWhileItEnds) {
+  auto settings = test_settings();
+  settings.policy.late_automatic = true;
+  settings.policy.cooldown = 15min;
+  settings.policy.budget_rollbacks = 5;
+  Machine m(settings);
+  m.switched("v0").started().send(event::Mark{"v0", Standing::good, "tested", "anna"}).pass(1min);
+  m.v2_bakes().crashed();
+  m.settled();
+  ASSERT_NE(m.find<action::Operate>(), nullptr) << testing::PrintToString(m.refused());
+  const OperationRequest request = m.find<action::Operate>()->request;
+  m.send(event::OperationBegan{request.operation, request.kind});
+  m.pass(10ms).send(event::Switched{"v1", m.now, false, true, request.operation}).started().health(true);
+  m.pass(5s).forget();
+  m.crashed();
+  event::OperationEnded ended;
+  ended.operation = request.operation;
+  ended.status = OperationStatus::succeeded;
+  ended.from = "v2";
+  ended.to = "v1";
+  m.send(ended);  // In this turn the next incident opens.
+  EXPECT_EQ(m.count<action::Reprobe>(), 1);
+  m.settled("v0");
+  EXPECT_EQ(m.refused(), Guards{"cooldown"});
 }
 
 }  // namespace

@@ -200,7 +200,7 @@ class Incident {
   Decision make_decision(Instant now, DecisionKind kind, std::string reason);
   void record(Turn& turn, const Decision& decision);
   void notify(Turn& turn, Notification::Severity severity, const std::string& title, const std::string& text,
-              const Decision* decision = nullptr);
+              const Decision* decision = nullptr, std::string key = {});
   std::string command_that_acts(Instant now, const std::string& target) const;
   std::vector<std::string> never() const;
 

@@ -23,7 +23,8 @@ void Incident::handle(Turn& turn, const event::OperationEnded& e) {
   const bool may_be_half_done =
       e.status == OperationStatus::failed || e.status == OperationStatus::unknown || e.status == OperationStatus::partial;
   notify(turn, may_be_half_done ? Notification::Severity::page : Notification::Severity::warning,
-         std::string(to_string(e.kind)) + " of " + state_.service.text() + " ended " + to_string(e.status), e.detail);
+         std::string(to_string(e.kind)) + " of " + state_.service.text() + " ended " + to_string(e.status), e.detail, nullptr,
+         "ended:" + e.operation);  // Told again at a start, it is the same message.
 }
 
 void Incident::rollback_ended(Turn& turn, const event::OperationEnded& e) {

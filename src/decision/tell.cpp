@@ -31,9 +31,9 @@ void Incident::record(Turn& turn, const Decision& decision) {
 }
 
 void Incident::notify(Turn& turn, Notification::Severity severity, const std::string& title, const std::string& text,
-                      const Decision* decision) {
+                      const Decision* decision, std::string key) {
   Notification notification;
-  notification.key = decision != nullptr ? decision->id : new_id_();
+  notification.key = !key.empty() ? std::move(key) : decision != nullptr ? decision->id : new_id_();
   notification.service = state_.service;
   notification.severity = severity;
   notification.title = cut(title, 200);

@@ -33,6 +33,12 @@ record::OperationRow row_of(const OperationRecord& record, const ClockReading& c
 /// Whether the incident machine had heard, before the daemon ended, how this operation ended.
 bool was_told(const ServiceState& state, const OperationRecord& outcome) {
   const OperationRequest& request = outcome.request;
+  if (request.kind == OperationKind::deploy) {
+    // It says nothing of releases, but a person must hear of one that may be half done. Nothing remembers that they did: it is told at each
+    // start, and the outbox sends its message once.
+    return outcome.status != OperationStatus::failed && outcome.status != OperationStatus::unknown &&
+           outcome.status != OperationStatus::partial;
+  }
   if (request.kind != OperationKind::rollback) return true;  // Only a rollback's end says something of releases.
   if (request.trigger != Trigger::manual) return !(state.incident && state.incident->acted && state.incident->id == request.incident);
   return outcome.status != OperationStatus::succeeded ||

@@ -24,6 +24,10 @@ TEST(Deployment, OneThatMayBeHalfDonePagesAndOneThatDidNothingOnlyWarns) {
     m.forget();
     m.send(deployment_ended(status));
     EXPECT_EQ(m.pages(), 1) << to_string(status) << ": the link may lead to a release whose process does not run";
+    const std::string key = m.find<action::Notify>()->notification.key;
+    m.restart();
+    m.send(deployment_ended(status));
+    EXPECT_EQ(m.find<action::Notify>()->notification.key, key) << "told again at a start, it is one message to the outbox";
   }
   for (const OperationStatus status : {OperationStatus::abandoned, OperationStatus::undone, OperationStatus::cancelled}) {
     Machine m;

@@ -406,6 +406,37 @@ TEST_F(EngineTest, ARestartThatFailsIsNoSuccess) {
 
 // ---- Restarts and reloads ----
 
+TEST_F(EngineTest, ADeploymentThatFailedIsToldAtAStartUnlessItWasToldBefore) {
+  const std::string pages = directory_ / "pages";
+  config::ChannelSettings channel;
+  channel.name = "oncall";
+  channel.type = config::ChannelSettings::Type::exec;
+  channel.command = {"/bin/sh", "-c", "grep -c 'ended failed' >> " + pages};
+  channel.severity_min = 3;
+  settings_.notify.push_back(channel);
+  config::ProcessSettings& process = service().components.front().process;
+  process.manager = config::ManagerType::command;
+  process.restart = {"/bin/false"};
+  process.status = {"/bin/true"};
+  const auto told = [&] {
+    std::ifstream in(pages);
+    return std::count(std::istreambuf_iterator<char>(in), {}, '1');
+  };
+  start();
+  ASSERT_TRUE(deploy("v2"));
+  ASSERT_TRUE(daemon().until([&] { return told() == 1; }));
+
+  start();  // The outbox knows that it was sent.
+  ASSERT_TRUE(daemon().until([&] { return !daemon().shop().is_null() && daemon().requests() > 3; }));
+  daemon_.reset();
+  for (const char* file : {"outbox.sqlite", "outbox.sqlite-wal", "outbox.sqlite-shm"})
+    fs::remove(fs::path(settings_.state_directory) / file);  // As if the daemon had ended before it told.
+  start();
+
+  EXPECT_TRUE(daemon().until([&] { return told() >= 2; }));
+  EXPECT_EQ(told(), 2) << "once by each outbox";
+}
+
 TEST_F(EngineTest, WhatWasDecidedAndSaidSurvivesARestart) {
   start();
   deploy_v2_from_outside();

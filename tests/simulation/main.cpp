@@ -104,6 +104,7 @@ int run_many(const Options& options) {
       ++failed;
       std::printf("seed %llu: %s\n  %s\n", static_cast<unsigned long long>(seed), result.violations.front().c_str(),
                   replay(seed, options).c_str());
+      std::fflush(stdout);  // Seen at once by who follows a long scan in a file.
     }
   };
   shipped_packs();  // Read before the threads begin.

@@ -66,6 +66,12 @@ void Observer::misbehaved(std::size_t n, const std::string& release, bool by_its
   }
 }
 
+void Observer::pushed(std::size_t n) {
+  Service& service = services_[n];
+  service.pushed = service.excused = true;
+  if (service.state) service.pushed_in_epoch = service.state->epoch.number;
+}
+
 void Observer::notified(std::size_t n, const Notification& notification) {
   if (notification.severity != Notification::Severity::page) return;
   services_[n].paged = services_[n].paged_last = clock_.now();
@@ -93,39 +99,52 @@ void Observer::asked(std::size_t n, const event::Settled& answers) {
     others_failing += !site_->is_blind(other) && !site_->answers(other);
   }
   // What the world answered, not what the shell made of it.
-  service.asked_in_outage = site_->outage_now() && others >= 2 && others_failing == others && scenario_.noise.second_opinion_silent == 0;
-  service.asked_intact = true;
+  const bool unseen = service.state && service.pushed_in_epoch == service.state->epoch.number;
+  service.asked.pushed = service.pushed || unseen;
+  service.asked.evidence = service.bad_heard || service.asked.pushed;
+  service.asked.outage = site_->outage_now() && others >= 2 && others_failing == others && scenario_.noise.second_opinion_silent == 0;
+  service.asked.intact = true;
   const auto target = site_->find(n, answers.target.release);
   if (!target || !service.state) return;
   const LedgerEntry* entry = ledger::find(*service.state, answers.target.release);
   const bool hashed = entry != nullptr && !entry->release.digest.empty();
-  service.asked_intact = site_->service(n).on_disk[*target] && (!hashed || entry->release.digest == site_->digest(n, *target));
+  service.asked.intact = site_->service(n).on_disk[*target] && (!hashed || entry->release.digest == site_->digest(n, *target));
 }
 
 void Observer::began(std::size_t n, const OperationRequest& request, bool) {
   services_[n].began.try_emplace(request.operation, clock_.now());
+  services_[n].basis.try_emplace(request.operation, services_[n].asked);
+}
+
+/// A person's yes counts from when the daemon hears it: should the disk fail or the daemon end, nobody can tell them whether it is in
+/// force. A person's no counts from when they were told that it is on disk.
+void Observer::permit(std::size_t n, const Event& command) {
+  Service& service = services_[n];
+  const auto* mark = std::get_if<event::Mark>(&command);
+  if (mark != nullptr && mark->standing == Standing::good) {
+    service.marks.erase(mark->release);
+    service.left.erase(mark->release);
+  }
+  if (std::holds_alternative<event::Unsuspend>(command)) service.suspended.reset();
+  if (const auto* said = std::get_if<event::Approve>(&command); said != nullptr && said->yes) service.approved = clock_.now();
+  if (const auto* lock = std::get_if<event::Locked>(&command); lock != nullptr && lock->lock.id.empty()) service.locked.reset();
 }
 
 void Observer::promised(std::size_t n, const Event& command) {
+  permit(n, command);
   Service& service = services_[n];
-  if (const auto* mark = std::get_if<event::Mark>(&command)) {
+  if (const auto* mark = std::get_if<event::Mark>(&command); mark != nullptr && mark->standing != Standing::good) {
     service.marks[mark->release] = mark->standing;
     service.marked_at[mark->release] = clock_.now();
-    if (mark->standing == Standing::good) service.left.erase(mark->release);
   }
   if (const auto* suspend = std::get_if<event::Suspend>(&command)) {
     if (!service.suspended) service.suspended = clock_.now();
     service.suspended_until = clock_.now() + suspend->length - kPromiseLate;
   }
-  if (std::holds_alternative<event::Unsuspend>(command)) service.suspended.reset();
   if (std::holds_alternative<event::Acknowledge>(command)) service.acknowledged = true;
-  if (const auto* said = std::get_if<event::Approve>(&command); said != nullptr && said->yes) service.approved = clock_.now();
-  if (const auto* lock = std::get_if<event::Locked>(&command)) {
-    service.locked.reset();
-    if (!lock->lock.id.empty()) {
-      service.locked = clock_.now();
-      service.locked_until = lock_ends_.at(lock->lock.id);  // It may be over when it is taken: a daemon that was frozen hears late.
-    }
+  if (const auto* lock = std::get_if<event::Locked>(&command); lock != nullptr && !lock->lock.id.empty()) {
+    service.locked = clock_.now();
+    service.locked_until = lock_ends_.at(lock->lock.id);  // It may be over when it is taken: a daemon that was frozen hears late.
   }
 }
 
@@ -164,7 +183,7 @@ void Observer::end_stay(std::size_t n, bool by_us) {
   service.pushed = false;
 }
 
-void Observer::link_changed(std::size_t n, const std::string& from, const std::string& to, const std::string& operation) {
+void Observer::link_changed(std::size_t n, const std::string& from, const std::string& to, const std::string& operation, Duration called) {
   Service& service = services_[n];
   if (!operation.empty()) {
     const auto record = service.records.find(operation);
@@ -172,7 +191,7 @@ void Observer::link_changed(std::size_t n, const std::string& from, const std::s
       violated(n, "switched " + from + " -> " + to + " and its intent is not on disk");
     } else {
       if (record->second.request.from != from || record->second.request.to != to) violated(n, "switched otherwise than was intended");
-      check_act(n, record->second, from, to);
+      check_act(n, record->second, from, to, called);
     }
   }
   const bool automatic = !operation.empty() && service.records.contains(operation) && is_automatic(service.records[operation].request);
@@ -189,7 +208,8 @@ void Observer::link_changed(std::size_t n, const std::string& from, const std::s
   }
 }
 
-void Observer::check_act(std::size_t n, const OperationRecord& record, const std::string& from, const std::string& to) {
+/// What may stop it is held against the moment of the system call: one that hangs in the kernel cannot be recalled.
+void Observer::check_act(std::size_t n, const OperationRecord& record, const std::string& from, const std::string& to, Duration called) {
   Service& service = services_[n];
   const OperationRequest& request = record.request;
   const Duration began = service.began.contains(request.operation) ? service.began[request.operation] : clock_.now();
@@ -198,18 +218,22 @@ void Observer::check_act(std::size_t n, const OperationRecord& record, const std
   const auto over = [&](const char* guard) {
     return std::find(request.overrides.begin(), request.overrides.end(), guard) != request.overrides.end();
   };
+  // What was known at the decision may be as old as that at the commit point, and no older: a frozen daemon goes on within it or not at
+  // all.
+  const bool emergency = request.mode == Mode::emergency;
+  if (called - began > (emergency ? policy(n).deadline_emergency : policy(n).deadline_standard)) violated(n, "switched after its deadline");
   if (marked_before && mark->second == Standing::revoked) violated(n, "switched to " + to + ", which is revoked");
   if (marked_before && mark->second == Standing::bad && !over("target_not_bad") && !over("target_known_good") &&
       request.kind == OperationKind::rollback)
     violated(n, "switched to " + to + ", which a person marked bad");
-  if (killed_ && request.kind == OperationKind::rollback && clock_.now() - *killed_ > kObeyed)
+  if (killed_ && request.kind == OperationKind::rollback && called - *killed_ > kObeyed)
     violated(n, "switched while the kill switch was on");
-  const bool suspended = service.suspended && service.suspended_until && clock_.now() < *service.suspended_until;
-  if (suspended && request.kind == OperationKind::rollback && clock_.now() - *service.suspended > kObeyed)
+  const bool suspended = service.suspended && service.suspended_until && called < *service.suspended_until;
+  if (suspended && request.kind == OperationKind::rollback && called - *service.suspended > kObeyed)
     violated(n, "switched while it was suspended");
   if (!is_automatic(request)) return;
   if (service.left.contains(to)) violated(n, "went back to " + to + ", which was rolled back as bad");
-  check_leave(n, request);
+  check_leave(n, request, called);
   check_limits(n, request);
   check_evidence(n, request);
   if (!service.acts.empty() && !service.acts.back().operation.empty() && service.acts.back().from == to && service.acts.back().to == from)
@@ -217,15 +241,15 @@ void Observer::check_act(std::size_t n, const OperationRecord& record, const std
 }
 
 /// May it be left at all, and with whose word?
-void Observer::check_leave(std::size_t n, const OperationRequest& request) {
+void Observer::check_leave(std::size_t n, const OperationRequest& request, Duration called) {
   Service& service = services_[n];
   const auto automation = scenario_.services[n].settings.automation;
   if (automation == config::Automation::observe || automation == config::Automation::off) violated(n, "acted where it may only observe");
   if (automation == config::Automation::approve && !service.approved) violated(n, "acted without anybody's approval");
   const auto from = site_->find(n, request.from);
   if (from && scenario_.services[n].releases[*from].irreversible) violated(n, "left " + request.from + ", which is irreversible");
-  const bool locked = service.locked && clock_.now() < *service.locked_until;
-  if (locked && clock_.now() - *service.locked > kObeyed) violated(n, "acted under a deployment lock");
+  const bool locked = service.locked && called < *service.locked_until;
+  if (locked && called - *service.locked > kObeyed) violated(n, "acted under a deployment lock");
   const bool on_disk = service.state && std::any_of(service.state->past.begin(), service.state->past.end(),
                                                     [&](const PastOperation& p) { return p.operation == request.operation; });
   if (!on_disk) violated(n, "acted, and that it would is not in the state on disk");
@@ -236,19 +260,28 @@ void Observer::check_limits(std::size_t n, const OperationRequest& request) {
   Service& service = services_[n];
   const Duration now = clock_.now();
   // Budget and cooldown count from the end of the operation. A system call that hung may do its work after that: it counts as part of it.
+  // Where an outside deployment won while no daemon ran, the end on disk is only when that was found out.
   const auto ago = [&](const Act& act) {
     const auto ended = service.ended.find(act.operation);
-    return now - (ended != service.ended.end() ? ended->second : act.at);
+    if (ended == service.ended.end()) return now - act.at;
+    const bool given_up = service.records[act.operation].status == OperationStatus::abandoned;
+    return now - (given_up ? std::min(act.at, ended->second) : ended->second);
   };
   int in_incident = 0, in_budget = 0;
+  std::set<std::string> acted_to;
   for (const Act& act : service.acts) {
-    if (act.operation.empty()) continue;
+    if (act.operation.empty()) {  // A deployment is another incident, even where no daemon ran to see it.
+      in_incident = 0;
+      acted_to.clear();
+      continue;
+    }
     in_incident += act.incident == request.incident;
-    if (act.incident == request.incident && act.to == request.to) violated(n, "acted twice on one incident and target");
+    if (act.incident == request.incident) acted_to.insert(act.to);
     const bool knowable = !service.times_lost || act.at > *service.times_lost;
     in_budget += knowable && ago(act) < policy(n).budget_per;
     if (act.incident != request.incident && knowable && ago(act) < policy(n).cooldown) violated(n, "acted within the cooldown");
   }
+  if (acted_to.contains(request.to)) violated(n, "acted twice on one incident and target");
   if (in_incident >= policy(n).max_steps_back) violated(n, "acted more often in one incident than it may");
   if (in_budget >= policy(n).budget_rollbacks) violated(n, "acted beyond its budget");
 }
@@ -256,15 +289,17 @@ void Observer::check_limits(std::size_t n, const OperationRequest& request) {
 /// Never on unknown, never for what was said falsely of nobody, never for what fails everywhere.
 void Observer::check_evidence(std::size_t n, const OperationRequest& request) {
   const Service& service = services_[n];
-  if (!service.bad_heard && !service.pushed) violated(n, "acted on nothing that was heard in this epoch, this life and since the last gap");
+  const auto found = service.basis.find(request.operation);
+  const Basis basis = found != service.basis.end() ? found->second : Basis{};
+  if (!basis.evidence) violated(n, "acted on nothing that was heard in this epoch, this life and since the last gap");
   const bool further = !service.acts.empty() && !request.incident.empty() && service.acts.back().incident == request.incident;
   // One that takes longer to answer than it may has misbehaved, perhaps between two looks.
   const ReleasePlan& release = scenario_.services[n].releases[site_->service(n).process.release];
   const bool slow_start = release.behaviour.start_takes + 500ms >= policy(n).start_grace;
-  if (!service.excused && !further && !slow_start)
+  if (!service.excused && !basis.pushed && !further && !slow_start)
     violated(n, "false rollback: the release never misbehaved, and nothing false was said of it");
-  if (service.asked_in_outage) violated(n, "rolled back although every service failed");
-  if (!service.asked_intact) violated(n, "acted although the target was not intact when it was looked at");
+  if (basis.outage) violated(n, "rolled back although every service failed");
+  if (!basis.intact) violated(n, "acted although the target was not intact when it was looked at");
 }
 
 // ---- What it checks at the end ----

@@ -38,17 +38,19 @@ class Observer : public Watcher, public Onlooker {
   bool anything_under_way() const;
 
   // ---- Watcher ----
-  void link_changed(std::size_t service, const std::string& from, const std::string& to, const std::string& operation) override;
+  void link_changed(std::size_t service, const std::string& from, const std::string& to, const std::string& operation,
+                    Duration called) override;
   void misbehaved(std::size_t service, const std::string& release, bool by_itself) override;
   void false_signal(std::size_t service) override { services_[service].excused = true; }
   /// An alert from outside: it is remembered over gaps and restarts.
-  void pushed(std::size_t service) override { services_[service].pushed = services_[service].excused = true; }
+  void pushed(std::size_t service) override;
   // ---- Onlooker ----
   void notified(std::size_t service, const Notification& notification) override;
   void heard(std::size_t service, bool bad, Duration began) override;
   void gap() override;
   void asked(std::size_t service, const event::Settled& answers) override;
   void began(std::size_t service, const OperationRequest& request, bool recovered) override;
+  void told(std::size_t service, const Event& command) override { permit(service, command); }
   void promised(std::size_t service, const Event& command) override;
   void closed(std::size_t, const OpenIncident&) override {}
 
@@ -57,6 +59,10 @@ class Observer : public Watcher, public Onlooker {
     Duration at{};
     std::string operation, incident, from, to;
   };
+  /// What an operation was decided on.
+  struct Basis {
+    bool evidence = false, pushed = false, outage = false, intact = true;
+  };
   struct Service {
     // The present stay of a release on the link.
     Duration since{};
@@ -64,14 +70,17 @@ class Observer : public Watcher, public Onlooker {
     std::optional<Duration> misbehaves_since, paged;
     std::optional<Duration> paged_last;  ///< of the whole run
     bool acknowledged = false, pushed = false;
+    /// As the state on disk counted the epochs when an alert was pushed. A release that is deployed anew while the daemon is down or frozen
+    /// looks to it as if it had stayed, and the alert still counts.
+    std::optional<std::uint64_t> pushed_in_epoch;
     bool ours = false;  ///< an operation of ours put it there
     std::string switched_by;
     std::optional<Duration> approved;
     Duration stayed_before{};
     // What is known of the whole run.
     std::optional<Duration> bad_heard, gap;
-    bool asked_in_outage = false;
-    bool asked_intact = true;
+    Basis asked;                            ///< as things stood at the last second opinion
+    std::map<std::string, Basis> basis;     ///< by operation
     std::map<std::string, Standing> marks;  ///< by people, on disk
     std::map<std::string, Duration> marked_at;
     std::set<std::string> left;  ///< by verified automatic rollbacks
@@ -87,9 +96,10 @@ class Observer : public Watcher, public Onlooker {
   };
 
   void violated(std::size_t service, const std::string& what);
-  void check_act(std::size_t n, const OperationRecord& record, const std::string& from, const std::string& to);
+  void permit(std::size_t n, const Event& command);
+  void check_act(std::size_t n, const OperationRecord& record, const std::string& from, const std::string& to, Duration called);
   void check_limits(std::size_t n, const OperationRequest& request);
-  void check_leave(std::size_t n, const OperationRequest& request);
+  void check_leave(std::size_t n, const OperationRequest& request, Duration called);
   void check_evidence(std::size_t n, const OperationRequest& request);
   bool lied_to(const Service& service) const;
   void end_stay(std::size_t n, bool by_us);

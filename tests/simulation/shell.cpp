@@ -207,6 +207,7 @@ bool Shell::perform(std::size_t n, Queued& queued) {
                    trace(n, to_string(record.decision.kind), around_.trace.verbose() ? text : record.decision.target);
                  },
                  [&](const action::Notify& notify) {
+                   if (!around_.sent.insert(notify.notification.key).second) return;
                    trace(n, to_string(notify.notification.severity), notify.notification.title);
                    if (!broken("silence")) around_.onlooker.notified(n, notify.notification);
                  },

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,8 @@ class Onlooker {
   virtual void pushed(std::size_t service) = 0;
   virtual void asked(std::size_t service, const event::Settled& answers) = 0;
   virtual void began(std::size_t service, const OperationRequest& request, bool recovered) = 0;
+  /// The daemon hears what a person asks for; whether it will be on disk is not known yet.
+  virtual void told(std::size_t service, const Event& command) = 0;
   /// A person was told that it is done and on disk.
   virtual void promised(std::size_t service, const Event& command) = 0;
   virtual void closed(std::size_t service, const OpenIncident& incident) = 0;
@@ -49,10 +52,11 @@ struct Surroundings {
   std::vector<std::unique_ptr<Disk>>& disks;
   Trace& trace;
   Onlooker& onlooker;
-  std::uint64_t& ids;       ///< counted over all lives
-  const bool& kill_switch;  ///< the file is there
-  std::string broken;       ///< the promise that this shell breaks on purpose, to see that it is noticed; empty: none
-  int* break_at_event;      ///< counts down the daemon's events once an operation has begun
+  std::uint64_t& ids;           ///< counted over all lives
+  std::set<std::string>& sent;  ///< keys of the messages that the outbox has
+  const bool& kill_switch;      ///< the file is there
+  std::string broken;           ///< the promise that this shell breaks on purpose, to see that it is noticed; empty: none
+  int* break_at_event;          ///< counts down the daemon's events once an operation has begun
 };
 
 class Shell {

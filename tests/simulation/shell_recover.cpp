@@ -10,6 +10,8 @@ namespace {
 /// Whether the incident machine had heard, before the daemon ended, how this operation ended.
 bool was_told(const ServiceState& state, const OperationRecord& outcome) {
   const OperationRequest& request = outcome.request;
+  if (request.kind == OperationKind::deploy)  // Told at each start, and sent once.
+    return outcome.status != OperationStatus::failed && outcome.status != OperationStatus::unknown;
   if (request.kind != OperationKind::rollback) return true;
   if (request.trigger != Trigger::manual) return !(state.incident && state.incident->acted && state.incident->id == request.incident);
   return outcome.status != OperationStatus::succeeded ||

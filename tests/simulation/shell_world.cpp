@@ -194,6 +194,7 @@ void Shell::command(std::size_t n, Event event) {
   if (!services_[n].incident) return;
   const bool not_obeyed = (broken("suspension") && std::holds_alternative<event::Suspend>(event)) ||
                           (broken("lock") && std::holds_alternative<event::Locked>(event));
+  around_.onlooker.told(n, event);
   if (!not_obeyed) deliver(n, event);
   if (std::holds_alternative<event::Suspend>(event) && !not_obeyed) cancel(n, "a suspension");
   when_performed(n, [this, n, event] {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 
 namespace rollbackd::simulation {
 namespace {
@@ -21,7 +22,7 @@ class Run {
     observer_.set_site(site_);
     for (std::size_t n = 0; n < scenario.services.size(); ++n) disks_.push_back(std::make_unique<Disk>(n, clock_, scenario.seed, watcher_));
     around_ = std::make_unique<Surroundings>(
-        Surroundings{scenario_, clock_, clocks_, site_, disks_, trace_, observer_, ids_, kill_switch_, broken, &break_at_event_});
+        Surroundings{scenario_, clock_, clocks_, site_, disks_, trace_, observer_, ids_, sent_, kill_switch_, broken, &break_at_event_});
   }
 
   RunResult run() {
@@ -185,6 +186,7 @@ class Run {
   DiskWatcher watcher_;
   std::vector<std::unique_ptr<Disk>> disks_;
   std::uint64_t ids_ = 0;
+  std::set<std::string> sent_;
   bool kill_switch_ = false;
   int break_at_event_ = 0;
   std::unique_ptr<Surroundings> around_;

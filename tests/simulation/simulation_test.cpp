@@ -27,9 +27,19 @@ TEST(Simulation, AFixedSetOfSeedsKeepsEveryPromise) {
 /// Seeds that once reported a violation, whoever was wrong: the core, its shell or the observer.
 TEST(Simulation, SeedsThatOnceFailedKeepEveryPromise) {
   const std::vector<std::uint64_t> seeds{
-      7576, 7745,  // A frozen daemon heard of a lock when it was over.
-      7153, 8111,  // A system call hung and switched after its operation had ended.
-      8566,        // The wall clock was set between a boot and the daemon's start.
+      7576,  7745,          // A frozen daemon heard of a lock when it was over.
+      7153,  8111,          // A system call hung and switched after its operation had ended.
+      8566,                 // The wall clock was set between a boot and the daemon's start.
+      20008,                // An outside deployment won while no daemon ran.
+      22232,                // The daemon ended between a failed deployment's outcome and its page.
+      23171,                // A release that had not crashed yet did well.
+      23281,                // A person's word reached a disk that failed.
+      23611,                // Deployed again over a rollback that nobody saw.
+      23904, 24259, 24906,  // What hung in the kernel cannot be recalled.
+      24297, 25504,         // Frozen between decision and switch.
+      25123, 29205,         // The same release was deployed anew, unseen, after an alert was pushed.
+      30067,                // A person revoked a release while its rollback failed.
+      32036,                // A rollback ended in the turn in which the next incident opened.
   };
   for (const std::uint64_t seed : seeds)
     EXPECT_THAT(simulate(make_scenario(seed)).violations, testing::IsEmpty())

@@ -57,7 +57,8 @@ bool Site::symptomatic(std::size_t n) const {
   const Service& service = services_[n];
   if (service.held_down) return false;
   const Behaviour& b = behaviour(service);
-  return b.crashes_after || b.fails_verification || shows(service, b.errors_after) || shows(service, b.hangs_after) ||
+  const bool crashed = b.crashes_after && service.process.crashes_in_a_row > 0;  // Before its first crash it does well.
+  return crashed || b.fails_verification || shows(service, b.errors_after) || shows(service, b.hangs_after) ||
          shows(service, b.logs_after) || shows(service, b.slow_after);
 }
 
@@ -181,13 +182,13 @@ void Site::end_process(std::size_t n, bool requested, bool clean) {
   });
 }
 
-void Site::set_link(std::size_t n, std::size_t release, const std::string& operation) {
+void Site::set_link(std::size_t n, std::size_t release, const std::string& operation, Duration called) {
   Service& service = services_[n];
   const std::string from = id(n, service.link);
   service.link = release;
   service.link_changed = clock_.now();
   trace_.note(clock_.now(), "world", "link", service.plan->settings.key.name + " " + from + " -> " + id(n, release) + " " + operation);
-  watcher_.link_changed(n, from, id(n, release), operation);
+  watcher_.link_changed(n, from, id(n, release), operation, called);
   clock_.in_daemon(random_.between(1ms, 60ms), [this, n] {
     if (ears_.link) ears_.link(n);
   });
@@ -196,7 +197,7 @@ void Site::set_link(std::size_t n, std::size_t release, const std::string& opera
 void Site::deploy(std::size_t n, std::size_t release, std::optional<Duration> restart_after) {
   Service& service = services_[n];
   service.on_disk[release] = true;
-  if (service.link != release) set_link(n, release, "");
+  if (service.link != release) set_link(n, release, "", clock_.now());
   if (!restart_after) return;
   clock_.in(*restart_after, [this, n, release] {
     if (services_[n].link != release || services_[n].held_down) return;  // Somebody else was quicker.

@@ -45,7 +45,9 @@ struct ProcessSeen {
 class Watcher {
  public:
   virtual ~Watcher() = default;
-  virtual void link_changed(std::size_t service, const std::string& from, const std::string& to, const std::string& operation) = 0;
+  /// @param called  when the system call began: it may have hung in the kernel, where nothing can recall it
+  virtual void link_changed(std::size_t service, const std::string& from, const std::string& to, const std::string& operation,
+                            Duration called) = 0;
   virtual void misbehaved(std::size_t service, const std::string& release, bool by_itself) = 0;
   virtual void false_signal(std::size_t service) = 0;
 };
@@ -121,8 +123,8 @@ class Site {
   void start_process(std::size_t service);
   void end_process(std::size_t service, bool requested, bool clean);
   void tell_process(std::size_t service, ProcessSeen seen);
-  void set_link(std::size_t service, std::size_t release, const std::string& operation);
-  Outcome switch_now(std::size_t service, const OperationRequest& request);
+  void set_link(std::size_t service, std::size_t release, const std::string& operation, Duration called);
+  Outcome switch_now(std::size_t service, const OperationRequest& request, Duration called);
   Duration age(const Service& service) const { return clock_.now() - service.process.started; }
   bool shows(const Service& service, const std::optional<Duration>& fault) const {
     return service.process.running && fault && age(service) >= *fault;

@@ -31,19 +31,20 @@ void Site::run(std::size_t n, const Step& step, const OperationRequest& request,
 }
 
 /// Exchange, and a look at what came out: not what was planned means that somebody else deployed.
-Outcome Site::switch_now(std::size_t n, const OperationRequest& request) {
+Outcome Site::switch_now(std::size_t n, const OperationRequest& request, Duration called) {
   const auto to = find(n, request.to);
   if (!to || !services_[n].on_disk[*to]) return outcome_of(Outcome::Status::refused, "the target is not on disk");
   const std::string& live = id(n, services_[n].link);
   if (live == request.to) return outcome_of(Outcome::Status::already_done);
   if (live != request.from) return outcome_of(Outcome::Status::conflict, "another release is live");
-  set_link(n, *to, request.operation);
+  set_link(n, *to, request.operation, called);
   return outcome_of(Outcome::Status::done);
 }
 
 /// A system call of the daemon itself: it happens only while the daemon lives, except where it hangs in the kernel.
 void Site::run_switch(std::size_t n, const OperationRequest& request, Duration deadline, std::function<void(Outcome)> answer) {
   const Fate fate = fate_of(random_, noise_);
+  const Duration called = clock_.now();
   const auto reply = [this, answer](Outcome outcome, Duration after) {
     clock_.in_daemon(after, [answer, outcome = std::move(outcome)] { answer(outcome); });
   };
@@ -52,14 +53,14 @@ void Site::run_switch(std::size_t n, const OperationRequest& request, Duration d
     case Fate::lies_done: return reply(outcome_of(Outcome::Status::done), 3ms);
     case Fate::hangs: return reply(outcome_of(Outcome::Status::timed_out, "no answer"), deadline);
     case Fate::hangs_and_does:
-      clock_.in_daemon(random_.between(1s, deadline + 20s), [this, n, request] { switch_now(n, request); });
+      clock_.in_daemon(random_.between(1s, deadline + 20s), [this, n, request, called] { switch_now(n, request, called); });
       return reply(outcome_of(Outcome::Status::timed_out, "no answer"), deadline);
     case Fate::does:
     case Fate::lies_failed: break;
   }
   const bool lies = fate == Fate::lies_failed;
-  clock_.in_daemon(random_.between(1ms, 8ms), [this, n, request, lies, reply] {
-    Outcome outcome = switch_now(n, request);
+  clock_.in_daemon(random_.between(1ms, 8ms), [this, n, request, lies, reply, called] {
+    Outcome outcome = switch_now(n, request, called);
     if (lies) outcome = outcome_of(Outcome::Status::failed, "EIO");
     reply(std::move(outcome), random_.between(1ms, 4ms));
   });

@@ -78,7 +78,7 @@ void Incident::handle(Turn& turn, const event::Approve& e) {
 }
 
 /// The question has been answered with no, or not in time. It is not asked again in this incident, and a person can still act.
-void Incident::end_approval(Turn& turn, std::string reason) {
+void Incident::end_approval(Turn& turn, const std::string& reason) {
   state_.approval->decision.clear();
   state_.approval->approved_by.clear();
   turn.add(action::Persist{});

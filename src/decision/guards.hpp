@@ -10,7 +10,7 @@
 namespace rollbackd::decision {
 
 /// Everything the guards look at. Filled by the incident machine for an automatic operation, by the engine for a person's.
-struct GuardInput {
+struct GuardInput {  // NOLINT(clang-analyzer-optin.performance.Padding): in the order of meaning, and one at a time
   const ServiceState* state = nullptr;
   const config::ServiceSettings* settings = nullptr;
   Instant now;

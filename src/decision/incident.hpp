@@ -190,7 +190,7 @@ class Incident {
   bool approval_is_about(const std::string& target) const;
   bool approved(const std::string& target, Instant now) const;
   void await_approval(Turn& turn, Decision decision);
-  void end_approval(Turn& turn, std::string reason);
+  void end_approval(Turn& turn, const std::string& reason);
   void end_approval_when_due(Turn& turn);
 
   // kept_facts.cpp

@@ -60,7 +60,7 @@ Error failed(const HookOrder& order, std::string why) {
   for (int number = 1; number <= 64; ++number) ::syscall(SYS_rt_sigaction, number, standard.data(), nullptr, 8UL);
   sigset_t none;
   sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);  // NOLINT(concurrency-mt-unsafe): one thread
   ::umask(022);
   const int null = ::open("/dev/null", O_RDONLY);
   if (null < 0 || ::chdir("/") != 0 || ::dup2(null, STDIN_FILENO) < 0 || ::dup2(output, STDOUT_FILENO) < 0 ||
@@ -150,7 +150,7 @@ class Guard {
     sigset_t child;
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
-    ::sigprocmask(SIG_BLOCK, &child, nullptr);
+    ::sigprocmask(SIG_BLOCK, &child, nullptr);  // NOLINT(concurrency-mt-unsafe): one thread
     signals_.reset(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
     null_.reset(::open("/dev/null", O_WRONLY | O_CLOEXEC));
     if (!signals_ || !null_) return Error::from_errno("cannot watch a hook", errno);
@@ -166,7 +166,8 @@ class Guard {
     while (n < 0 && errno == EINTR);
     if (n != sizeof error) return {};
     ::waitpid(pid_, nullptr, 0);
-    return Error(Errc::refused, "cannot execute " + printable(cut(order_.command.front(), 256))).because(std::strerror(error));
+    return Error(Errc::refused, "cannot execute " + printable(cut(order_.command.front(), 256)))
+        .because(std::strerror(error));  // NOLINT(concurrency-mt-unsafe): one thread
   }
 
   /// Until the hook itself has ended, or could not be brought to.

@@ -102,7 +102,7 @@ std::string without_trailing_slashes(std::string path) {
 std::string Layout::release_of(const std::string& value) const {
   const std::string target = without_trailing_slashes(value.starts_with('/') ? value : place.directory + "/" + value);
   const std::size_t slash = target.rfind('/');
-  const std::string id = target.substr(slash + 1);
+  std::string id = target.substr(slash + 1);
   if (!is_release_id(id)) return {};
   const std::string parent = slash == 0 ? "/" : target.substr(0, slash);
   if (std::filesystem::path(parent).lexically_normal() == std::filesystem::path(releases).lexically_normal()) return id;

@@ -124,7 +124,8 @@ class Walk {
   Result<> run(const std::string& directory, const ReadPace& pace) {
     const Fd top(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!top && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
-      return Error(Errc::not_found, "no directory " + printable(directory)).because(std::strerror(errno));
+      return Error(Errc::not_found, "no directory " + printable(directory))
+          .because(std::strerror(errno));  // NOLINT(concurrency-mt-unsafe): glibc's is
     if (!top) return failed("open", directory, errno);
     struct stat facts {};
     if (::fstat(top.get(), &facts) != 0) return failed("look at", directory, errno);

@@ -77,7 +77,7 @@ Outcome refused(const std::string& release, const std::string& why) {
 
 std::string why_not(const Layout& layout, const std::string& release) {
   if (const std::string lock = layout.held_lock(); !lock.empty()) return lock + " is there: somebody deploys";
-  if (const std::string writing = layout.why_unfinished(release); !writing.empty()) return writing;
+  if (std::string writing = layout.why_unfinished(release); !writing.empty()) return writing;
   if (const auto links = layout.links_to(release); !links.empty()) return links.front() + " leads to it";
   return {};
 }

@@ -26,8 +26,8 @@ std::optional<std::pair<std::int64_t, std::string>> instant_of(std::string_view 
     return std::nullopt;
   const auto date = std::chrono::year(*year) / *month / *day;
   if (!date.ok()) return std::nullopt;
-  std::int64_t seconds =
-      std::chrono::sys_days(date).time_since_epoch().count() * std::int64_t{86'400} + *hour * 3600 + *minute * 60 + *second;
+  std::int64_t seconds = std::chrono::sys_days(date).time_since_epoch().count() * std::int64_t{86'400} + *hour * std::int64_t{3600} +
+                         *minute * std::int64_t{60} + *second;
   std::size_t at = 19;
   std::string fraction;
   if (at < text.size() && text[at] == '.')

@@ -77,6 +77,7 @@ std::vector<std::string> to_remove(const ServiceState& state, const std::vector<
 std::vector<ComponentRelease> parts_of(const LedgerEntry& entry, const std::vector<ComponentDisk>& disk) {
   if (!entry.components.empty()) return entry.components;
   std::vector<ComponentRelease> out;
+  out.reserve(disk.size());
   for (const ComponentDisk& component : disk) out.push_back({component.component, entry.release.id});
   return out;
 }

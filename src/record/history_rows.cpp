@@ -430,12 +430,12 @@ namespace {
 
 /// Takes operations away, their number kept among the totals. `which` chooses rowids, by ?1 and what follows it.
 Result<> delete_operations(io::Database& database, const std::string& which, const std::vector<io::SqlValue>& values) {
-  const Result<> counted = database.run(R"(INSERT INTO operation_totals (service, environment, kind, "trigger", status, count)
+  Result<> counted = database.run(R"(INSERT INTO operation_totals (service, environment, kind, "trigger", status, count)
              SELECT service, environment, kind, "trigger", status, count(*) FROM operations WHERE rowid IN )" +
-                                            which +
-                                            R"( GROUP BY 1,2,3,4,5
+                                      which +
+                                      R"( GROUP BY 1,2,3,4,5
              ON CONFLICT (service, environment, kind, "trigger", status) DO UPDATE SET count = count + excluded.count)",
-                                        values);
+                                  values);
   if (counted.has_error()) return counted;
   return database.run("DELETE FROM operations WHERE rowid IN " + which, values);
 }
@@ -464,8 +464,7 @@ Result<std::int64_t> retain_since(io::Database& database, Instant before, std::i
     const std::string lone = "NOT EXISTS (SELECT 1 FROM operations AS p WHERE p.operation=o.operation) AND ";
     for (const auto& [table, more] :
          {std::pair("decisions", lone), std::pair("deployments", std::string()), std::pair("bundles", std::string())}) {
-      const Result<> ran =
-          database.run(std::string("DELETE FROM ") + table + " WHERE rowid IN " + old_rows(table, "at_ns", more), values());
+      Result<> ran = database.run(std::string("DELETE FROM ") + table + " WHERE rowid IN " + old_rows(table, "at_ns", more), values());
       if (ran.has_error()) return ran;
       if (Result<> counted = went(); counted.has_error() || gone >= batch) return counted;
     }
@@ -489,13 +488,13 @@ Result<> retain_newest(io::Database& database, std::int64_t rows_max) {
       // What belongs to an operation that has not ended stays with it.
       const std::string of_open =
           std::string_view(table) == "deployments" ? "" : " WHERE operation NOT IN (SELECT operation FROM operations WHERE terminal=0)";
-      const Result<> deleted = database.run(std::string("DELETE FROM ") + table + " WHERE rowid IN (SELECT rowid FROM " + table + of_open +
-                                                " ORDER BY " + column + ", rowid LIMIT ?1)",
-                                            {integer(*count - rows_max)});
+      Result<> deleted = database.run(std::string("DELETE FROM ") + table + " WHERE rowid IN (SELECT rowid FROM " + table + of_open +
+                                          " ORDER BY " + column + ", rowid LIMIT ?1)",
+                                      {integer(*count - rows_max)});
       if (deleted.has_error()) return deleted;
     }
     constexpr std::int64_t kBundlesMax = 2000;  // They are larger than all other rows together.
-    if (const Result<> bundles = retain_bundles(database, std::min(kBundlesMax, rows_max)); bundles.has_error()) return bundles;
+    if (Result<> bundles = retain_bundles(database, std::min(kBundlesMax, rows_max)); bundles.has_error()) return bundles;
     const Result<std::int64_t> count = database.number("SELECT count(*) FROM operations");
     if (count.has_error()) return count.error();
     if (*count <= rows_max) return {};

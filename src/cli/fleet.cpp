@@ -122,14 +122,19 @@ void add_fleet_commands(CLI::App& app, const InsightCommands& commands, int& res
 
 Result<Json> wait_for_group(Client& client, const std::string& run, std::chrono::steady_clock::time_point until) {
   constexpr Duration kPoll = 100ms;
+  constexpr Duration kRestart = 30s;  ///< a daemon that is restarted goes on with the run
+  auto heard = std::chrono::steady_clock::now();
   while (std::chrono::steady_clock::now() < until) {
     auto answer = client.get("/api/v1/groups/" + run);
-    if (!answer) return answer.error();
-    if (answer->status != 200)
-      return Error(Errc::outcome_unknown, "the daemon does not know this run any more")
-          .because("it was restarted meanwhile")
-          .try_next("look with: rollbackctl history");
-    if (answer->body["status"].string_or("") != "running") return answer->body;
+    const auto now = std::chrono::steady_clock::now();
+    if (!answer && now - heard > kRestart) return answer.error();
+    if (answer) {
+      heard = now;
+      if (answer->status == 404)
+        return Error(Errc::outcome_unknown, "the daemon does not know this run any more").try_next("look with: rollbackctl history");
+      // Any other refusal is that of a daemon that is starting.
+      if (answer->status == 200 && answer->body["status"].string_or("") != "running") return answer->body;
+    }
     std::this_thread::sleep_for(kPoll);  // NOLINT: polling a daemon over HTTP, there is no event to wait for
   }
   return Error(Errc::timed_out, "the group's rollback did not end in time").try_next("look with: rollbackctl history");
@@ -141,7 +146,9 @@ std::string render_group(const Json& run) {
     table.row({row["service"].string_or("") + "/" + row["environment"].string_or(""), row["from"].string_or(""), row["to"].string_or(""),
                row["status"].string_or(row["allowed"].bool_or(false) ? "allowed" : "refused"),
                row["detail"].string_or(row["message"].string_or(""))});
-  return table.text() + "\n" + printable(run["detail"].string_or(run["message"].string_or(""))) + "\n";
+  std::string text = table.text() + "\n" + printable(run["detail"].string_or(run["message"].string_or(""))) + "\n";
+  for (const Json& line : run["next_steps"].elements()) text += "  " + printable(line.string_or("")) + "\n";
+  return text;
 }
 
 }  // namespace rollbackd::cli

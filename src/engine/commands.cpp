@@ -77,7 +77,7 @@ asio::awaitable<Result<CommandAnswer>> Service::rollback(RollbackCommand command
   const auto self = shared_from_this();
   if (trim(command.reason).empty()) co_return Error(Errc::invalid_argument, "a rollback needs a reason").try_next("add --reason \"...\"");
   OperationRequest request;
-  request.operation = io::new_id();
+  request.operation = command.operation.empty() ? io::new_id() : command.operation;
   request.service = key();
   request.kind = OperationKind::rollback;
   request.trigger = Trigger::manual;
@@ -107,6 +107,8 @@ asio::awaitable<Result<CommandAnswer>> Service::rollback(RollbackCommand command
     request.to = *id;
   }
   if (request.to == request.from) co_return answer_of(ExitCode::already_on_target, key().text() + " already runs " + request.to);
+  if (!command.from.empty() && command.from != request.from)
+    co_return answer_of(ExitCode::refused, key().text() + " runs " + request.from + " and not " + command.from + ": somebody deployed it");
   if (std::find(seen->releases.begin(), seen->releases.end(), request.to) == seen->releases.end())
     co_return answer_of(ExitCode::version_not_found, "release " + request.to + " is not in " + component().releases,
                         Json::object().set("nearest", nearest(request.to, seen->releases)));

@@ -44,7 +44,9 @@ struct RollbackCommand {
   std::string reason, principal;
   bool emergency = false, dry_run = false, force = false, lenient = false;
   bool accept_data_loss = false;
-  std::string lock{};  ///< id of the deployment lock that the caller holds
+  std::string lock{};       ///< id of the deployment lock that the caller holds
+  std::string operation{};  ///< its id, where the caller wants to know it beforehand
+  std::string from{};       ///< only when this is live; empty: whatever is
 };
 
 struct DeployCommand {

@@ -58,6 +58,7 @@ asio::awaitable<Result<>> Engine::start() {
   if (auto set = outbox_->set_channels(settings_.notify); !set) co_return set.error();
 
   if (!options_.offline) co_await read_kept();
+  if (!options_.offline) co_await fleet_->read_runs();
   judge_.set_rules(options_.offline ? rules::Groups{} : groups_, clock_.now());
   last_turn_ = clock_.now();
   for (const auto& settings : settings_.services) {

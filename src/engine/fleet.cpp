@@ -76,6 +76,7 @@ asio::awaitable<void> Fleet::run() {
     }
   };
   const Task watching = spawn(engine_.executor_, nullptr, watch(this));
+  go_on_with_runs();
   asio::steady_timer timer(engine_.executor_);
   do {
     look();
@@ -274,10 +275,14 @@ void Fleet::look_again_at(std::shared_ptr<Service> service, Duration later) {
   spawn(engine_.executor_, service, wait(service, engine_.executor_, later));
 }
 
-void Fleet::operation_ended(const record::OperationRow& row) {
-  ended_.push_back({row.request.operation, to_string(row.status), row.detail, row.status == OperationStatus::succeeded});
+void Fleet::know_ended(const record::OperationRow& row) {
+  ended_.push_back({row.request.operation, to_string(row.status), row.detail});
   if (ended_.size() > kEndedMax) ended_.pop_front();
   ended_more_.cancel();
+}
+
+void Fleet::operation_ended(const record::OperationRow& row) {
+  know_ended(row);
   constexpr Duration kSoon = 10ms;  // The incident machine hears of the end itself after this.
   for (const auto& [key, service] : engine_.services_) {
     if (key == row.request.service || !service->running()) continue;

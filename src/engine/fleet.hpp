@@ -15,6 +15,7 @@
 #include "base/json.hpp"
 #include "config/windows.hpp"
 #include "engine/commands.hpp"
+#include "engine/group_run.hpp"
 #include "engine/kill_switch.hpp"
 #include "model/decision.hpp"
 
@@ -34,8 +35,11 @@ class Fleet {
   Fleet(const Fleet&) = delete;
   Fleet& operator=(const Fleet&) = delete;
 
-  /// Watches the kill switch until cancelled: an event of its directory, or half a second, whichever is first.
+  /// Goes on with the groups that a restart has cut off, and watches the kill switch until cancelled: an event of its directory, or half a
+  /// second, whichever is first.
   boost::asio::awaitable<void> run();
+  /// At the start, before any service's: which groups were being rolled back.
+  boost::asio::awaitable<void> read_runs();
   /// A service's incident machine is there, or its settings are new: it learns of the kill switch, and its windows' zones are read.
   void introduce(Service& service);
 
@@ -56,6 +60,8 @@ class Fleet {
   /// Why nothing would be done by itself right now: a word for a label, and a text; both empty when nothing stands in the way.
   std::pair<std::string, std::string> why_not_now(const Service& service) const;
   void operation_ended(const record::OperationRow& row);
+  /// The state file has this operation's end, of before the start.
+  void know_ended(const record::OperationRow& row);
 
   // ---- Commands ----
   boost::asio::awaitable<Result<Json>> kill(bool on, std::string reason, std::string principal);
@@ -72,21 +78,8 @@ class Fleet {
   Result<Json> group_run(const std::string& id) const;
 
  private:
-  /// One coordinated rollback: which members it has done.
-  struct GroupRun {
-    struct Member {
-      ServiceKey service;
-      std::string from, to, operation, status, detail;
-    };
-    std::string id, group, reason, principal, status = "running", detail;
-    std::vector<Member> members;
-    ExitCode code = ExitCode::success;
-    Instant begun;
-    Json to_json() const;
-  };
   struct Ended {
     std::string operation, status, detail;
-    bool succeeded = false;
   };
   struct Zone {
     config::TimeZone zone;
@@ -104,7 +97,12 @@ class Fleet {
   // group.cpp
   boost::asio::awaitable<Result<std::vector<GroupRun::Member>>> preflight(GroupCommand command, std::vector<std::string> services,
                                                                           Json& rows, bool& allowed);
-  boost::asio::awaitable<void> run_group(std::shared_ptr<GroupRun> run, GroupCommand command);
+  void go_on_with_runs();
+  boost::asio::awaitable<void> note_runs();
+  boost::asio::awaitable<void> end_of_before(std::shared_ptr<GroupRun> run, std::size_t index);
+  boost::asio::awaitable<void> begin_member(std::shared_ptr<GroupRun> run, std::size_t index);
+  boost::asio::awaitable<void> run_group(std::shared_ptr<GroupRun> run, std::string stopped_by);
+  bool known(const GroupRun::Member& member) const;
   boost::asio::awaitable<Ended> wait_for(std::string operation);
 
   Engine& engine_;
@@ -114,6 +112,7 @@ class Fleet {
   std::deque<Ended> ended_;                     ///< the last ones; at most kEndedMax
   boost::asio::steady_timer ended_more_;        ///< cancelled when another ended
   std::deque<std::shared_ptr<GroupRun>> runs_;  ///< oldest first; at most kRunsMax
+  bool runs_untold_ = false;                    ///< they could not be written last time
 };
 
 }  // namespace rollbackd::engine

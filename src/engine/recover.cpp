@@ -308,7 +308,11 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
   // An outcome on disk that the daemon did not live to tell of is told now; the history gets its row in any case.
   const bool has_outcome = read.last_record && read.last_record->phase == OperationPhase::outcome;
   const bool untold = has_outcome && !was_told(state, *read.last_record);
-  if (has_outcome) engine_.history_->add(row_of(*read.last_record, engine_.clock_.read()));
+  if (has_outcome) {
+    const record::OperationRow row = row_of(*read.last_record, engine_.clock_.read());
+    engine_.history_->add(row);
+    engine_.fleet().know_ended(row);
+  }
 
   switch (found.move) {
     case rollback::RecoveryMove::idle:

@@ -1,28 +1,19 @@
-// DIRECTORY/alerts: one line "rollbackd-alerts FORMAT CRC32C BYTES", then as many bytes of JSON. All instants are distances to the one at
-// which the alerts were known, and that one carries boot id, boot time and wall time.
+// DIRECTORY/alerts, a whole_file. All instants are distances to the one at which the alerts were known, and that one carries boot id, boot
+// time and wall time.
 #include "record/alerts_file.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 
-#include "base/digest.hpp"
 #include "base/json.hpp"
-#include "base/text.hpp"
-#include "io/process.hpp"
+#include "record/whole_file.hpp"
 
 namespace rollbackd::record {
 namespace {
 
-using io::Fd;
-
-constexpr const char* kMagic = "rollbackd-alerts";
-constexpr int kFormat = 1;
-constexpr std::size_t kBytesMax = std::size_t{4} << 20;
+WholeFile file_in(const std::string& directory) {
+  return {directory, "alerts", "rollbackd-alerts", 1, "nothing: alerts are found anew, and it is replaced"};
+}
 
 Json labels_json(const Labels& labels) {
   Json out = Json::object();
@@ -74,7 +65,7 @@ KeptAlert alert_from(const Json& json, const ServiceKey& service, Instant at) {
   return out;
 }
 
-std::string text_of(const KeptAlerts& alerts, const ClockReading& clock) {
+Json json_of(const KeptAlerts& alerts, const ClockReading& clock) {
   const Stamp stamp = clock.to_stamp(alerts.at);
   Json services = Json::array();
   std::size_t bytes = 0, count = 0;
@@ -83,7 +74,7 @@ std::string text_of(const KeptAlerts& alerts, const ClockReading& clock) {
     for (const KeptAlert& alert : service.alerts) {
       Json one = alert_json(alert, alerts.at);
       bytes += one.dump().size() + 1;
-      if (++count > kKeptAlertsMax || bytes > kBytesMax - 4096) break;
+      if (++count > kKeptAlertsMax || bytes > kWholeFileBytesMax - 4096) break;
       list.push(std::move(one));
     }
     Json one;
@@ -95,89 +86,18 @@ std::string text_of(const KeptAlerts& alerts, const ClockReading& clock) {
   }
   Json out;
   out.set("boot", stamp.boot_id).set("boot_ns", stamp.boot_ns).set("wall_ns", stamp.wall_ns).set("services", std::move(services));
-  const std::string json = out.dump();
-  char head[64];
-  std::snprintf(head, sizeof head, "%s %d %08x %zu\n", kMagic, kFormat, crc32c(json), json.size());
-  return head + json;
-}
-
-Error damaged(const std::string& path, std::string why) {
-  return Error(Errc::corrupt, "cannot use " + path).because(std::move(why)).try_next("nothing: alerts are found anew, and it is replaced");
-}
-
-/// The JSON behind a head that fits it.
-Result<Json> checked(const std::string& path, const std::string& text) {
-  const std::size_t end = text.find('\n');
-  const auto words = split(text.substr(0, end == std::string::npos ? 0 : end), ' ');
-  if (words.size() != 4 || words[0] != kMagic) return damaged(path, "it does not begin as a file of alerts does");
-  if (words[1] != std::to_string(kFormat)) return damaged(path, "its format is " + printable(cut(words[1], 16)));
-  const std::string json = text.substr(end + 1);
-  char sum[16];
-  std::snprintf(sum, sizeof sum, "%08x", crc32c(json));
-  if (words[2] != sum || words[3] != std::to_string(json.size())) return damaged(path, "its checksum or length is another");
-  auto parsed = Json::parse(json);
-  if (!parsed) return damaged(path, parsed.error().text());
-  return parsed;
-}
-
-Result<std::string> read_whole(const std::string& path) {
-  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (file.get() < 0) {
-    if (errno == ENOENT) return Error(Errc::not_found, "there is no " + path);
-    return Error::from_errno("cannot open " + path, errno);
-  }
-  struct stat facts {};
-  if (::fstat(file.get(), &facts) != 0) return Error::from_errno("cannot look at " + path, errno);
-  if (!S_ISREG(facts.st_mode)) return damaged(path, "it is not a regular file");
-  if (static_cast<std::size_t>(facts.st_size) > kBytesMax) return damaged(path, "it is larger than 4 MiB");
-  std::string text(static_cast<std::size_t>(facts.st_size), '\0');
-  std::size_t at = 0;
-  while (at < text.size()) {
-    const ssize_t n = ::read(file.get(), text.data() + at, text.size() - at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::from_errno("cannot read " + path, errno);
-    if (n == 0) break;
-    at += static_cast<std::size_t>(n);
-  }
-  text.resize(at);
-  return text;
-}
-
-int write_synced(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t n = ::write(fd, text.data(), text.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return errno;
-    text.remove_prefix(static_cast<std::size_t>(n));
-  }
-  return ::fsync(fd) != 0 ? errno : 0;
+  return out;
 }
 
 }  // namespace
 
 Result<> write_alerts(const std::string& directory, const KeptAlerts& alerts, const ClockReading& clock) {
-  const std::string path = directory + "/alerts", unfinished = path + ".new";
-  const Fd folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (folder.get() < 0) return Error::from_errno("cannot open " + directory, errno);
-  if (::unlink(unfinished.c_str()) != 0 && errno != ENOENT) return Error::from_errno("cannot replace " + unfinished, errno);
-  int error = 0;
-  {
-    const Fd file(::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (file.get() < 0) return Error::from_errno("cannot make " + unfinished, errno);
-    error = write_synced(file.get(), text_of(alerts, clock));
-  }
-  if (error == 0 && ::rename(unfinished.c_str(), path.c_str()) != 0) error = errno;
-  if (error == 0 && ::fsync(folder.get()) != 0) error = errno;
-  if (error == 0) return {};
-  ::unlink(unfinished.c_str());
-  return Error::from_errno("cannot write " + path, error);
+  return write_whole(file_in(directory), json_of(alerts, clock));
 }
 
 Result<KeptAlerts> read_alerts(const std::string& directory, const ClockReading& clock) {
-  const std::string path = directory + "/alerts";
-  auto text = read_whole(path);
-  if (!text) return text.error();
-  auto json = checked(path, *text);
+  const WholeFile file = file_in(directory);
+  auto json = read_whole(file);
   if (!json) return json.error();
   KeptAlerts out;
   out.at = clock.to_instant({(*json)["boot"].string_or(""), (*json)["boot_ns"].int_or(0), (*json)["wall_ns"].int_or(0)});
@@ -189,7 +109,8 @@ Result<KeptAlerts> read_alerts(const std::string& directory, const ClockReading&
     service.release = one["release"].string_or("");
     service.switched = instant_from(out.at, one["switched"]).value_or(out.at);
     for (const Json& alert : one["alerts"].elements()) {
-      if (++count > kKeptAlertsMax) return damaged(path, "it holds more alerts than it may");
+      if (++count > kKeptAlertsMax)
+        return Error(Errc::corrupt, "cannot use " + directory + "/alerts").because("it holds more alerts than it may");
       service.alerts.push_back(alert_from(alert, service.service, out.at));
     }
     out.services.push_back(std::move(service));

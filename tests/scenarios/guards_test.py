@@ -1,6 +1,7 @@
 """What keeps rollbackd from acting: a person's yes that is missing, freezes, the kill switch, deployment locks, the fleet breaker; and groups."""
 import json
 import os
+import threading
 import time
 import unittest
 
@@ -301,6 +302,56 @@ class Together(Scenario):
             self.assertLessEqual(before["ended"], after["begun"])
         self.assertTrue(all("group shop (" in row["reason"] and row["status"] == "succeeded" for row in rows))
         self.assertEqual([service.live() for service in members], ["v1", "v1", "v1"])
+
+    def three(self, broken=None):
+        """A group of three that run v2, well; the v1 of `broken` is not when it comes back."""
+        fleet = self.fleet(groups=[{"name": "shop", "services": ["s0/demo", "s1/demo", "s2/demo"]}])
+        services = [fleet.service("s%d" % n) for n in range(3)]
+        for number, service in enumerate(services):
+            service.release("v1", *(["health-500"] if number == broken else []), **({"when": trigger(service)} if number == broken else {}))
+            service.link("v1")
+        fleet.start()
+        for service in services:
+            bake(fleet, service, behaviour="good")
+        return fleet, services
+
+    def test_a_member_that_fails_half_way_stops_the_group_and_each_one_is_named(self):
+        fleet, services = self.three(broken=1)
+        pull(services[1])
+
+        code, output = fleet.ctl("rollback", "--group", "shop", "--reason", "the release was wrong", "--wait")
+
+        self.assertEqual(code, 49, output)
+        self.assertIn("1 of 3 services are rolled back (s0/demo, and stay so); s1/demo ended failed", output)
+        self.assertIn("left alone: s2/demo", output)
+        self.assertIn("rollbackctl rollback s2 --env demo --to v1 --reason", output)
+        self.assertEqual([service.live() for service in services], ["v1", "v1", "v2"])
+        self.assertIn("the rollback of the group shop stopped at s1/demo", fleet.tail(500), "it is a page too")
+
+    def test_a_group_that_a_kill_cuts_off_goes_on_after_the_restart(self):
+        for failpoint, back in (("group.noted.2", ["v1", "v2", "v2"]), ("record.intent.after", ["v2", "v2", "v2"])):
+            with self.subTest(failpoint):
+                fleet, services = self.three()
+                fleet.stop_daemon()
+                fleet.start(environment={"ROLLBACKD_FAILPOINT": failpoint})
+                for service in services:
+                    settled(fleet, service, "v2")
+                    wait_for("a rollback is ready", 10, lambda s=service: fleet.status(s)["protected"])
+                said = []
+                asking = threading.Thread(target=lambda: said.append(
+                    fleet.ctl("rollback", "--group", "shop", "--reason", "the release was wrong", "--wait")))
+                asking.start()
+                wait_for("rollbackd dies in the middle", 30, lambda: fleet.daemon.poll() is not None)
+                self.assertEqual([service.live() for service in services], back)
+
+                fleet.start()
+                asking.join(90)
+
+                self.assertEqual(said[0][0], 0, said)
+                self.assertEqual([service.live() for service in services], ["v1", "v1", "v1"])
+                done = [row["service"] for row in fleet.operations(kind="rollback") if row["status"] == "succeeded"]
+                self.assertEqual(sorted(done), ["s0", "s1", "s2"], "each one once")
+                self.assertEqual(fleet.get("/api/v1/groups")[1]["runs"][0]["restarts"], 1)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ void Incident::await_approval(Turn& turn, Decision decision) {
   approval.until = turn.now + settings_.policy.approve_timeout;
   state_.approval = approval;
   last_signature_ = signature_of(decision);
+  told_held_ = true;
   record(turn, decision);
   turn.add(action::Persist{});
   notify(turn, Notification::Severity::page, state_.service.text() + " waits for approval to go back to " + decision.target,

@@ -88,7 +88,7 @@ void Incident::bake(Turn& turn) {
     arm(turn);
     notify(turn, Notification::Severity::info, release + " is good on " + state_.service.text(),
            "it baked for " + format_duration(bake_time));
-  } else if (baking() && turn.now >= *state_.epoch.started + bake_time_limit(settings_.policy)) {
+  } else if (const auto given_up = given_up_at(); given_up && turn.now >= *given_up) {
     ledger::set_standing(state_, release, Standing::unknown, "not enough was known of it in 10 bake times");
     baking_since_.reset();
     turn.add(action::Persist{});
@@ -100,13 +100,21 @@ void Incident::bake(Turn& turn) {
   }
 }
 
+/// When a candidate counts as one that cannot be judged. Not while an incident is open: then enough is known, and what it waits for (a
+/// window's end, a person) may last as long as it likes. Once that is over it has the whole time again.
+std::optional<Instant> Incident::given_up_at() const {
+  if (!baking() || state_.incident) return std::nullopt;
+  return std::max(*state_.epoch.started, incident_closed_.value_or(Instant())) + bake_time_limit(settings_.policy);
+}
+
 std::optional<Instant> Incident::bake_due() const {
   if (!baking()) return std::nullopt;
-  Instant due = *state_.epoch.started + bake_time_limit(settings_.policy);
+  std::optional<Instant> due = given_up_at();
   const Duration left = settings_.policy.bake_time - state_.epoch.baked;
   if (baking_since_ && left > 0s) {
     const Duration to_persist = kBakePersistEvery - (state_.epoch.baked - baked_on_disk_);
-    due = std::min(due, *baking_since_ + std::min(left, to_persist));
+    const Instant next = *baking_since_ + std::min(left, to_persist);
+    due = std::min(due.value_or(next), next);
   }
   return due;
 }

@@ -20,6 +20,8 @@ namespace {
 constexpr Duration kAskSpacing = 1s;
 /// Our own sight comes back without an event that says so (it is mistrusted for a while after a gap): looked again so often while we hold.
 constexpr Duration kLookAgain = 2s;
+/// Other services that fail too recover without an event that says so to us.
+constexpr Duration kAskOthersAgain = 30s;
 /// The engine sends Settled after `settle`; when it does not, the machine goes on without answers.
 constexpr Duration kSettleSafety = 1s;
 /// An incident that did not act closes when no rollback alert has fired for so long: a flapping alert is one incident.
@@ -28,9 +30,11 @@ constexpr std::size_t kEvidenceTextsMax = 20;
 
 bool is_our_sight(const std::string& guard) { return guard == "observer_healthy" || guard == "evidence_fresh"; }
 
+bool is_about_others(const std::string& guard) { return guard == "not_shared_failure" || guard == "dependency_healthy"; }
+
 bool is_about_time(const std::string& guard) {
-  return is_our_sight(guard) || guard == "cooldown" || guard == "budget" || guard == "not_suspended" || guard == "window_open" ||
-         guard == "deploy_lock_free" || guard == "approved";  // Asked for as soon as no other guard refuses.
+  return is_our_sight(guard) || is_about_others(guard) || guard == "cooldown" || guard == "budget" || guard == "not_suspended" ||
+         guard == "window_open" || guard == "deploy_lock_free" || guard == "approved";  // Asked for as soon as no other guard refuses.
 }
 
 /// The name that people gave what was asked: the service's, or that of the check's `dependency`; with what it said.
@@ -182,7 +186,7 @@ void Incident::decide(Turn& turn, const event::Settled& answers) {
   input.fleet = answers.fleet;
   input.approved = approved(decision.target, turn.now);
   window_until_ = answers.fleet.window.empty() ? std::nullopt : std::optional(answers.fleet.window_until);
-  decision.guards = ask_guards(input);
+  ask_guards_of(decision, std::move(input), standing, answers.own);
 
   const Trigger trigger = only_pushed && !standing.empty() ? Trigger::alert : Trigger::automatic;
   if (all_yes(decision.guards)) return roll_back(turn, std::move(decision), mode, trigger);
@@ -193,6 +197,38 @@ void Incident::decide(Turn& turn, const event::Settled& answers) {
   if (!decision.target.empty() && answers.target.release != decision.target)
     ask_at_ = turn.now + (answers.target.release.empty() ? kLookAgain : kAskSpacing);
   hold(turn, std::move(decision));
+}
+
+/// Every guard's answer. Where others failed too and are well again, this one first has the time to recover as they did.
+void Incident::ask_guards_of(Decision& decision, GuardInput input, const std::vector<const Remembered*>& standing,
+                             const std::vector<ReprobeAnswer>& own) {
+  decision.guards = ask_guards(input);
+  bool others_fail = false;
+  for (const GuardAnswer& answer : decision.guards) {
+    if (!is_about_others(answer.guard) || !answer.asked || answer.yes || answer.passed_over) continue;
+    failed_with_others_.insert(answer.guard);
+    others_fail = true;
+  }
+  if (others_fail) others_well_since_.reset();
+  if (others_fail || failed_with_others_.empty()) return;
+  if (!others_well_since_) others_well_since_ = input.now;
+  input.too_early = too_early(standing, own, input.now);
+  if (input.too_early.empty()) return;
+  input.failed_with_others = failed_with_others_;
+  decision.guards = ask_guards(input);
+}
+
+/// Why the failure may still be what is left of one that others had too; empty when it is this service's own.
+std::string Incident::too_early(const std::vector<const Remembered*>& standing, const std::vector<ReprobeAnswer>& own, Instant now) const {
+  const std::string since = "others failed too until " + format_rfc3339(*others_well_since_);
+  if (now < *others_well_since_ + settings_.policy.start_grace)
+    return since + ": it has start_grace (" + format_duration(settings_.policy.start_grace) + ") to recover as they did";
+  const bool fails_now =
+      std::any_of(own.begin(), own.end(), [](const ReprobeAnswer& answer) { return answer.answered && !answer.healthy; });
+  const bool began_since =
+      std::any_of(standing.begin(), standing.end(), [&](const Remembered* alert) { return alert->change.since >= *others_well_since_; });
+  if (fails_now || began_since || further_) return {};
+  return since + ", what fires began then, and its checks answer well now";
 }
 
 /// The intent first: the incident has acted and the budget is used before anything is done.
@@ -248,6 +284,7 @@ void Incident::hold(Turn& turn, Decision decision) {
   last_signature_ = signature;
   record(turn, decision);
   turn.add(action::Persist{});
+  told_held_ = state_.incident.has_value();
   std::string text = decision.reason;
   for (const GuardAnswer& answer : decision.guards)
     if (answer.asked && !answer.yes && !answer.passed_over) text += "\n" + answer.guard + ": " + answer.evidence;
@@ -280,6 +317,10 @@ void Incident::close_incident(Turn& turn, std::string how) {
   last_signature_.clear();
   ways_.clear();
   held_keys_.clear();
+  told_held_ = false;
+  failed_with_others_.clear();
+  others_well_since_.reset();
+  incident_closed_ = turn.now;
   further_.reset();
   quiet_since_.reset();
   ask_at_.reset();
@@ -300,6 +341,10 @@ void Incident::close_when_quiet(Turn& turn) {
   if (turn.now < *quiet_since_ + kQuiet) return;
   const bool was_held = std::holds_alternative<Held>(phase_);
   if (was_held) record(turn, make_decision(turn.now, DecisionKind::none, "no alert fires any more"));
+  if (told_held_) {  // Who was paged hears that it is over, and that nobody did anything.
+    notify(turn, Notification::Severity::info, state_.service.text() + " is not held any more on " + state_.epoch.release,
+           "no alert that counts has fired for " + format_duration(kQuiet) + ". Nothing was rolled back.");
+  }
   close_incident(turn, "the evidence has been gone for " + format_duration(kQuiet));
 }
 
@@ -322,6 +367,10 @@ std::optional<Instant> Incident::when_time_turns_it(const std::vector<std::strin
   if (state_.suspension) at = std::max(at, state_.suspension->until);
   if (state_.lock && refuses("deploy_lock_free")) at = std::max(at, state_.lock->until);
   if (window_until_ && refuses("window_open")) at = std::max(at, *window_until_);
+  if (std::any_of(refusing.begin(), refusing.end(), is_about_others)) {
+    const Instant grace_over = others_well_since_.value_or(now) + settings_.policy.start_grace;
+    at = std::max(at, others_well_since_ && grace_over > now ? grace_over : now + kAskOthersAgain);
+  }
   if (std::any_of(refusing.begin(), refusing.end(), is_our_sight)) at = std::max(at, now + kLookAgain);
   return at > now ? std::optional(at) : std::nullopt;
 }

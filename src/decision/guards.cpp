@@ -15,6 +15,9 @@ struct Says {
   std::string evidence;
 };
 
+/// Others that failed with it are well again, and this one has not had the time to recover too.
+bool too_early(const GuardInput& in, const char* guard) { return !in.too_early.empty() && in.failed_with_others.contains(guard); }
+
 Says target_intact(const GuardInput& in) {
   if (in.to.empty()) return {false, "there is no release to go back to"};
   if (in.target.release != in.to) return {false, in.to + " was not looked at" + (in.target.why.empty() ? "" : ": " + in.target.why)};
@@ -119,6 +122,7 @@ Says deploy_lock_free(const GuardInput& in) {
 }
 
 Says dependency_healthy(const GuardInput& in) {
+  if (too_early(in, "dependency_healthy")) return {false, in.too_early};
   if (in.dependencies_failing.empty()) return {true, "no dependency is known to fail"};
   return {false, "failing: " + join(in.dependencies_failing, ", ")};
 }
@@ -145,6 +149,7 @@ Says not_shared_failure(const GuardInput& in) {
   }
   std::string text = std::to_string(failing.size()) + " of " + std::to_string(answered) + " other services fail";
   if (!failing.empty()) text += ": " + join(failing, ", ");
+  if (too_early(in, "not_shared_failure")) return {false, cut(text + "; " + in.too_early, 500)};
   const bool many = failing.size() >= 2 && failing.size() * 2 >= answered;
   const bool all_with_dependencies = answered >= 1 && failing.size() == answered && !in.settings->depends_on.empty();
   return {!many && !all_with_dependencies, cut(text, 500)};

@@ -1,6 +1,7 @@
 // The guards: named conditions for acting. All are asked even when one has said no.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,9 @@ struct GuardInput {  // NOLINT(clang-analyzer-optin.performance.Padding): in the
   /// One release further back in an incident whose first target failed its verification in another way: `cooldown` and `recent_release` are
   /// about the first rollback of an incident and pass; `budget` counts it.
   bool further_step = false;
+  /// Guards that said no because others fail, earlier in this incident, and why it is too early to say otherwise; empty when it is not.
+  std::set<std::string> failed_with_others{};
+  std::string too_early{};
   FleetFacts fleet{};
   bool approved = false;              ///< a person said yes to this decision
   std::string lock_held_by_caller{};  ///< id of the deployment lock that the caller holds

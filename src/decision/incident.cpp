@@ -89,6 +89,7 @@ void Incident::begin_epoch(Turn& turn, const event::Switched& e) {
   alerts_.clear();
   healthy_once_.clear();
   held_keys_.clear();
+  incident_closed_.reset();
   warming_since_ = state_.epoch.started;
   stopped_ = stopped_cleanly_ = false;
   further_.reset();

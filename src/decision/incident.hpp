@@ -184,6 +184,9 @@ class Incident {
   void vanished(Turn& turn, std::string reason);
   void close_incident(Turn& turn, std::string how);
   void close_when_quiet(Turn& turn);
+  void ask_guards_of(Decision& decision, GuardInput input, const std::vector<const Remembered*>& standing,
+                     const std::vector<ReprobeAnswer>& own);
+  std::string too_early(const std::vector<const Remembered*>& standing, const std::vector<ReprobeAnswer>& own, Instant now) const;
   std::optional<Instant> when_time_turns_it(const std::vector<std::string>& refusing, Instant now) const;
 
   // approval.cpp: a person's yes or no
@@ -222,6 +225,7 @@ class Incident {
   void accrue_bake(Instant until);
   void bake(Turn& turn);
   std::optional<Instant> bake_due() const;
+  std::optional<Instant> given_up_at() const;
 
   config::ServiceSettings settings_;
   ServiceState state_;
@@ -243,12 +247,15 @@ class Incident {
   bool stopped_cleanly_ = false;
   bool nothing_heard_since_gap_ = false;
 
-  std::uint64_t asked_ = 0;            ///< second opinions so far
-  std::optional<Instant> last_asked_;  ///< at least kAskSpacing apart
-  std::optional<Instant> ask_at_;      ///< look at the evidence again then
-  bool ask_again_ = false;             ///< something changed that may turn a hold
-  std::set<std::string> held_keys_;    ///< alerts the present hold knows of
-  std::string last_signature_;         ///< of the decision recorded last in this incident
+  std::uint64_t asked_ = 0;                   ///< second opinions so far
+  std::optional<Instant> last_asked_;         ///< at least kAskSpacing apart
+  std::optional<Instant> ask_at_;             ///< look at the evidence again then
+  bool ask_again_ = false;                    ///< something changed that may turn a hold
+  std::set<std::string> held_keys_;           ///< alerts the present hold knows of
+  bool told_held_ = false;                    ///< people were paged that this incident is held
+  std::set<std::string> failed_with_others_;  ///< guards that said no in this incident because other services fail too
+  std::optional<Instant> others_well_since_;  ///< and since when they do not any more, as far as we looked
+  std::string last_signature_;                ///< of the decision recorded last in this incident
   std::optional<FurtherStep> further_;
   std::set<std::string> ways_;                            ///< how the releases left in this incident failed
   std::optional<Instant> window_until_;                   ///< the freeze or maintenance that the latest decision knew of
@@ -258,6 +265,7 @@ class Incident {
 
   std::optional<Instant> baking_since_;  ///< the bake clock runs, counted up to here
   Duration baked_on_disk_{};
+  std::optional<Instant> incident_closed_;  ///< of this epoch, the latest: until then no bake time was lost for want of evidence
 };
 
 }  // namespace rollbackd::decision

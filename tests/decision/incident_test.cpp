@@ -629,6 +629,136 @@ TEST(Hold, ManyServicesFailingAtOnceAreInfrastructure) {
   EXPECT_EQ(m.refused(), Guards{"not_shared_failure"});
 }
 
+/// v2 fails while others do, which is held.
+struct SharedFailure : Machine {
+  explicit SharedFailure(config::ServiceSettings s = test_settings()) : Machine(std::move(s)) {
+    v2_bakes().crashed();
+    others(false);
+  }
+  event::Settled with_others(bool well) const {
+    event::Settled e = answers("v1");
+    for (const char* name : {"a", "b", "c"}) e.others.push_back({{name, "prod"}, "health", true, well, ""});
+    return e;
+  }
+  Machine& others(bool well) { return send(with_others(well)); }
+};
+
+TEST(Hold, ASharedFailureIsAskedAgainAndActsOnceTheOthersAreWellAndItHadTheTimeToRecoverToo) {
+  SharedFailure m;
+  m.pass(30s);
+  EXPECT_EQ(m.count<action::Reprobe>(), 2) << "nobody tells that others have recovered";
+  m.others(false);
+  EXPECT_EQ(m.pages(), 1) << "the same hold is told once";
+
+  m.pass(30s).forget();
+  m.others(true);
+  EXPECT_EQ(m.phase(), "held") << "it may be about to recover as they did";
+  EXPECT_EQ(m.pages(), 0);
+  m.pass(29s);
+  EXPECT_EQ(m.count<action::Reprobe>(), 0);
+  m.pass(1s);
+  EXPECT_EQ(m.count<action::Reprobe>(), 1) << "start_grace is over";
+  m.others(true);
+
+  EXPECT_EQ(m.count<action::Operate>(), 1) << "it still fails, alone";
+}
+
+TEST(Hold, WhatIsLeftOfASharedFailureIsNoReasonToRollBack) {
+  SharedFailure m;
+  m.pass(30s);
+  m.others(true);
+  m.pass(30s);
+  auto answers = m.with_others(true);
+  answers.own.front().healthy = true;  // It is well again, but the crash of then still fires.
+  m.send(answers);
+  EXPECT_EQ(m.phase(), "held");
+
+  m.pass(30s);
+  answers.number = m.asked;
+  m.send(answers);
+  EXPECT_EQ(m.phase(), "held");
+  EXPECT_EQ(m.count<action::Operate>(), 0);
+
+  m.pass(2s).fires("CrashedAgain", {"process_exits_total"});
+  answers.number = m.asked;
+  m.send(answers);
+  EXPECT_EQ(m.count<action::Operate>(), 1) << "that one began when the others were well";
+}
+
+TEST(Hold, OthersThatFailAgainBeginTheWaitAnew) {
+  SharedFailure m;
+  m.pass(30s);
+  m.others(true);
+  m.pass(30s);
+  m.others(false);
+  m.pass(30s);
+  m.others(true);
+  EXPECT_EQ(m.phase(), "held");
+  m.pass(30s);
+  m.others(true);
+  EXPECT_EQ(m.count<action::Operate>(), 1);
+}
+
+TEST(Hold, ADependencyThatIsWellAgainIsAskedForToo) {
+  Machine m;
+  m.v2_bakes().crashed();
+  auto answers = m.answers("v1");
+  answers.dependencies = {{{"shop", "prod"}, "db", true, false, "refused"}};
+  m.send(answers);
+  EXPECT_EQ(m.refused(), Guards{"dependency_healthy"});
+  m.pass(30s).forget();
+  m.settled();
+  EXPECT_EQ(m.phase(), "held");
+  EXPECT_EQ(m.pages(), 0) << "the same guard says no for the time of a start, and nobody is paged for that";
+  m.pass(30s).settled();
+  EXPECT_EQ(m.count<action::Operate>(), 1);
+}
+
+TEST(Hold, LastsAsLongAsTheWindowAndThenActs) {
+  Machine m;
+  m.v2_bakes().unhealthy();
+  auto answers = m.answers("v1");
+  answers.fleet.window = "freeze: Christmas";
+  answers.fleet.window_until = m.now + 72h;
+  m.send(answers);
+  EXPECT_EQ(m.refused(), Guards{"window_open"});
+
+  m.pass(71h);
+  EXPECT_EQ(m.standing("v2"), Standing::candidate) << "it is known to fail: that is not what unknown means";
+  m.pass(1h).settled();
+
+  EXPECT_EQ(m.count<action::Operate>(), 1);
+}
+
+TEST(Hold, LastsAsLongAsThePersonAndThenHasTheWholeTimeToBake) {
+  auto settings = test_settings();
+  settings.automation = config::Automation::observe;
+  Machine m(settings);
+  m.v2_bakes().crashed();
+  m.settled().pass(24h);
+  EXPECT_EQ(m.standing("v2"), Standing::candidate);
+  EXPECT_EQ(m.phase(), "held");
+
+  m.clears("Crashed").verdict(Verdict::blind, "Blind").pass(1min);
+  EXPECT_EQ(m.phase(), "watching");
+  m.pass(98min);
+  EXPECT_EQ(m.standing("v2"), Standing::candidate);
+  m.pass(2min);
+  EXPECT_EQ(m.standing("v2"), Standing::unknown);
+}
+
+TEST(Hold, ThatEndsBecauseNothingFiresAnyMoreIsSaid) {
+  auto settings = test_settings();
+  settings.automation = config::Automation::observe;
+  Machine m(settings);
+  m.v2_bakes().crashed();
+  m.settled().forget();
+  m.clears("Crashed").pass(1min);
+  ASSERT_NE(m.find<action::Notify>(), nullptr);
+  EXPECT_EQ(m.find<action::Notify>()->notification.severity, Notification::Severity::info);
+  EXPECT_NE(m.find<action::Notify>()->notification.title.find("not held any more"), std::string::npos);
+}
+
 TEST(Hold, ClosesByItselfOnceItsEvidenceHasBeenGoneForAWhile) {
   auto settings = test_settings();
   settings.automation = config::Automation::approve;

@@ -11,6 +11,8 @@ namespace rollbackd::decision {
 namespace {
 
 constexpr Duration kSuspensionMax = 366 * 24h;
+/// Beside start_grace, from the switch on: a deployment whose process is not there by then is told of.
+constexpr Duration kStartsWithin = 5min;
 
 /// Without a process manager and without identity nothing can say that the new release runs: the switch is its start.
 bool nothing_reports_a_start(const config::ServiceSettings& settings) {
@@ -53,6 +55,7 @@ std::vector<Action> Incident::on(const Event& event, Instant now) {
   evaluate(turn);
   ask_again_ = false;
   bake(turn);
+  tell_not_started(turn);
   if (!state_trusted_) std::erase_if(turn.actions, [](const Action& a) { return std::holds_alternative<action::Persist>(a); });
   const bool persists =
       std::any_of(turn.actions.begin(), turn.actions.end(), [](const Action& a) { return std::holds_alternative<action::Persist>(a); });
@@ -117,6 +120,45 @@ void Incident::begin_epoch(Turn& turn, const event::Switched& e) {
            std::string(to_string(standing)) + " release " + e.release + " is live on " + state_.service.text(),
            reason + "\nto act now: " + command_that_acts(turn.now, make_decision(turn.now, DecisionKind::notify, "").target));
   }
+}
+
+std::optional<Instant> Incident::not_started_due() const {
+  const Epoch& epoch = state_.epoch;
+  if (settings_.automation == config::Automation::off || epoch.number == 0 || epoch.started || epoch.by_rollback || !operation_.empty())
+    return std::nullopt;  // A rollback's verification says it itself.
+  if (told_not_started_ == epoch.number) return std::nullopt;
+  return epoch.switched + settings_.policy.start_grace + kStartsWithin;
+}
+
+/// A deployment that never starts is not watched: what fails is not blamed on it. Whoever deployed it is to know that.
+void Incident::tell_not_started(Turn& turn) {
+  const auto due = not_started_due();
+  if (!due || turn.now < *due) return;
+  const Epoch& epoch = state_.epoch;
+  told_not_started_ = epoch.number;
+  const config::ProcessSettings process = settings_.components.empty() ? config::ProcessSettings{} : settings_.components.front().process;
+  const bool managed = process.manager != config::ManagerType::none;
+  Notification notification;
+  notification.key = "not started:" + state_.service.text() + ":" + std::to_string(epoch.number);  // After a restart it is the same news.
+  notification.service = state_.service;
+  notification.severity = Notification::Severity::warning;  // What ran before still runs.
+  notification.title = epoch.release + " was deployed on " + state_.service.text() + " and has not started";
+  const bool unseen = process.manager == config::ManagerType::command && process.pid_file.empty();
+  std::string why;
+  if (stopped_) {
+    why = "The service does not run.";
+  } else if (unseen) {
+    why = "Nobody has seen it stop and run again; without `pid_file` a restart that takes no time cannot be seen.";
+  } else if (managed) {
+    why = std::string(epoch.announced ? "Its manager took the restart, but no" : "No") + " process younger than the switch has been seen.";
+  }
+  if (!stopped_ && !settings_.identity.url.empty()) why += (why.empty() ? "" : " ") + settings_.identity.url + " does not report it.";
+  notification.text = why + "\nIt was switched at " + format_rfc3339(epoch.switched) + ", " + format_duration(turn.now - epoch.switched) +
+                      " ago. Until it starts nothing that fails is blamed on it, and nothing is rolled back.\nto start it: " +
+                      (process.unit.empty() ? "restart the service" : "systemctl restart " + process.unit) +
+                      (unseen ? "; to have its starts seen: set `pid_file`, or `identity`" : "") + "\nto go back: rollbackctl rollback " +
+                      state_.service.name + " --env " + state_.service.environment + " --reason \"...\"";
+  turn.add(action::Notify{std::move(notification)});
 }
 
 /// Has the target that would be chosen hashed and its link made.
@@ -258,6 +300,7 @@ std::optional<Instant> Incident::next_due() const {
   if (state_.lock) consider(state_.lock->until);
   if (state_.approval && !state_.approval->decision.empty() && !std::holds_alternative<Settling>(phase_)) consider(state_.approval->until);
   consider(pushed_due());
+  consider(not_started_due());
   if (settings_.automation == config::Automation::off) return due;
   if (const auto* settling = std::get_if<Settling>(&phase_)) consider(settling->since + settings_.policy.settle + 1s);
   if (!std::holds_alternative<Operating>(phase_) && !std::holds_alternative<Settling>(phase_)) consider(ask_at_);

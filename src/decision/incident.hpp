@@ -148,6 +148,8 @@ class Incident {
   void handle(Turn& turn, const event::Tick& e);
   void end_suspension_when_due(Turn& turn);
   void begin_epoch(Turn& turn, const event::Switched& e);
+  void tell_not_started(Turn& turn);
+  std::optional<Instant> not_started_due() const;
   void arm(Turn& turn);
 
   // evidence.cpp: which alerts count
@@ -266,6 +268,7 @@ class Incident {
   std::optional<Instant> baking_since_;  ///< the bake clock runs, counted up to here
   Duration baked_on_disk_{};
   std::optional<Instant> incident_closed_;  ///< of this epoch, the latest: until then no bake time was lost for want of evidence
+  std::uint64_t told_not_started_ = 0;      ///< number of the epoch of which people were told that nothing started
 };
 
 }  // namespace rollbackd::decision

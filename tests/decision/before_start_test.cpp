@@ -38,5 +38,52 @@ TEST(BeforeTheStart, AFailedStartAndWhatAProbeCanRefuteCountAtOnce) {
   }
 }
 
+TEST(NotStarted, ADeploymentThatNeverStartsIsToldOnceWithWhyAndWhatToDo) {
+  auto settings = test_settings();
+  settings.components.front().process.unit = "shop.service";
+  Machine m(settings);
+  m.v2_bakes();
+  m.send(event::Switched{"v3", m.now, true, false, "op"});
+  m.forget();
+
+  m.pass(5min + 29s);
+  EXPECT_EQ(m.count<action::Notify>(), 0);
+  m.pass(1s);
+
+  ASSERT_EQ(m.count<action::Notify>(), 1);
+  const Notification& told = m.find<action::Notify>()->notification;
+  EXPECT_EQ(told.severity, Notification::Severity::warning);
+  EXPECT_EQ(told.key, "not started:shop/prod:3") << "after a restart it is no news";
+  EXPECT_NE(told.title.find("v3 was deployed on shop/prod and has not started"), std::string::npos);
+  EXPECT_NE(told.text.find("Its manager took the restart, but no process younger than the switch has been seen."), std::string::npos);
+  EXPECT_NE(told.text.find("systemctl restart shop.service"), std::string::npos);
+  m.pass(24h);
+  EXPECT_EQ(m.count<action::Notify>(), 1);
+}
+
+TEST(NotStarted, OneThatStartsInTimeAndARollbackAreNotTold) {
+  Machine in_time;
+  in_time.v2_bakes().switched("v3").pass(5min);
+  in_time.started().pass(5min);
+  EXPECT_EQ(in_time.count<action::Notify>(), 0);
+
+  Machine back;
+  back.v2_bakes().send(event::Switched{"v1", back.now, false, true, "op"});
+  back.forget();
+  back.pass(1h);
+  EXPECT_EQ(back.count<action::Notify>(), 0) << "its verification says it";
+}
+
+TEST(NotStarted, WhereNobodyCanSeeAStartItSaysSo) {
+  auto settings = test_settings();
+  settings.components.front().process.manager = config::ManagerType::command;
+  Machine m(settings);
+  m.v2_bakes().switched("v3");
+  m.forget();
+  m.pass(6min);
+  ASSERT_NE(m.find<action::Notify>(), nullptr);
+  EXPECT_NE(m.find<action::Notify>()->notification.text.find("set `pid_file`, or `identity`"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace rollbackd::decision

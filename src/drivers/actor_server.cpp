@@ -25,6 +25,7 @@
 #include "drivers/actor_guard.hpp"
 #include "drivers/actor_memory.hpp"
 #include "drivers/driver.hpp"
+#include "io/cancelled.hpp"
 #include "io/failpoint.hpp"
 
 namespace asio = boost::asio;
@@ -471,7 +472,7 @@ asio::awaitable<void> watch_one(std::shared_ptr<const ActorServer> server, std::
   try {
     co_await component->manager->watch(std::move(sink));
   } catch (const std::exception& e) {
-    log::error("a watch ended by an exception", {{"what", e.what()}});
+    if (!io::is_cancellation(e)) log::error("a watch ended by an exception", {{"what", e.what()}});  // A daemon that is gone ends its own.
   }
   session->watches.erase(id);
   session->answer(id, Error(Errc::cancelled, "the watch has ended"));

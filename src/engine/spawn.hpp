@@ -16,6 +16,7 @@
 
 #include "base/log.hpp"
 #include "base/time.hpp"
+#include "io/cancelled.hpp"
 
 namespace rollbackd::engine {
 
@@ -40,7 +41,7 @@ inline Task spawn(const boost::asio::any_io_executor& executor, std::shared_ptr<
     try {
       std::rethrow_exception(escaped);
     } catch (const std::exception& e) {
-      log::error("a component ended by an exception", {{"what", e.what()}});
+      if (!io::is_cancellation(e)) log::error("a component ended by an exception", {{"what", e.what()}});
     }
   };
   boost::asio::co_spawn(executor, std::move(work), boost::asio::bind_cancellation_slot(task.signal_->slot(), std::move(ended)));

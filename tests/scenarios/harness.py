@@ -42,7 +42,9 @@ class Scenario(unittest.TestCase):
         code = fleet.daemon.returncode if fleet.daemon else 0
         if code != 0 or self.has_failed():
             sys.stderr.write("---- rollbackd of %s ----\n%s" % (self.id(), fleet.tail(60)))
+        faults = [line for line in fleet.tail(100000).splitlines() if "ended by an exception" in line]
         fleet.close()
+        self.assertEqual(faults, [], "a coroutine ended by an exception: an orderly end is none")
         self.assertEqual(code, 0, "rollbackd was told to stop and ended with %s" % code)  # Sanitizers speak here too.
 
     def server(self, server):

@@ -61,7 +61,7 @@ void add_audit_commands(CLI::App& app, const InsightCommands& commands, int& res
   show->add_option("--env,-e", s->query["environment"], "Only about this environment");
   show->add_option("--principal", s->query["principal"], "Only by this one: uid:0, token:ci, rollbackd, anonymous");
   show->add_option("--action", s->query["action"],
-                   "Only this: rollback, deploy, suspend, resume, acknowledge, mark, reload, token.create, ...");
+                   "Only this: rollback, deploy, suspend, resume, acknowledge, mark, prune, reload, token.create, ...");
   show->add_option("--since", s->query["since"], "From then on: 24h, 7d, 2026-11-20, 2026-11-20T13:04:05Z");
   show->add_option("--until", s->query["until"], "Up to then");
   show->add_option("--limit", s->limit, "How many")->check(CLI::Range(1, 1000))->capture_default_str();

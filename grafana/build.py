@@ -587,6 +587,16 @@ service_verification = bars(
     "Verification tests passed and failed in each step, after deployments and rollbacks alike.",
     [query(counted("rollbackd_verification_tests_total", S, "result"), "{{result}}")], colours=PASSED_FAILED)
 
+service_hooks = bars(
+    "Hooks by place and outcome",
+    "Hooks that the service's operations ran in each step. One before the switch that fails stops its operation: "
+    "rollbackctl explain SERVICE. No bar: no hook ran.",
+    [query(counted("rollbackd_hook_runs_total", S, "at, outcome"), "{{at}}, {{outcome}}")])
+service_scrubs = bars(
+    "Scrubs",
+    "Good releases of the service that were read in full again. A corrupt one is no target any more: deploy it anew.",
+    [query(counted("rollbackd_scrubs_total", S, "result"), "{{result}}")], colours={"intact": GREEN, "corrupt": RED})
+
 NEW_RELEASE = ('rollbackd_release_info{live="1",%s} unless on (instance, service, environment, release) '
                'rollbackd_release_info{live="1",%s} offset $__rate_interval' % (S, S))
 
@@ -602,7 +612,8 @@ service = dashboard(
                   [(12, 6, blind_over_time), (12, 6, state_over_time)]]),
      ("Decisions", [[(12, 7, service_decisions), (12, 7, service_refusals)]]),
      ("Operations", [[(12, 8, last_duration), (6, 8, deadline_share), (6, 8, last_operations)],
-                     [(12, 7, service_operations), (12, 7, service_verification)]])],
+                     [(12, 7, service_operations), (12, 7, service_verification)],
+                     [(12, 7, service_hooks), (12, 7, service_scrubs)]])],
     "Overview", OVERVIEW, "now-6h")
 
 

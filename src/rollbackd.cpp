@@ -231,6 +231,12 @@ int run_daemon(const Options& options) {
   hooks.decided = [&](const Decision& decision) { exporter.decided(decision); };
   hooks.detected = [&](const ServiceKey& service, Duration took) { exporter.detected(service, took); };
   hooks.tested = [&](const ServiceKey& service, const std::string&, bool passed) { exporter.tested(service, passed); };
+  hooks.hook_ended = [&](const ServiceKey& service, const std::string& at, Outcome::Status status, Duration took) {
+    exporter.hook_ended(service, at, status, took);
+  };
+  hooks.scrubbed = [&](const ServiceKey& service, std::int64_t files, std::int64_t bytes, bool intact, Instant wall) {
+    exporter.scrubbed(service, files, bytes, intact, wall);
+  };
   engine.set_hooks(std::move(hooks));
   engine.insight().set_configuration(configuration_digest);
 

@@ -132,6 +132,7 @@ metrics::Standing standing_of(const engine::Engine& engine) {
     service.ready_word = numbers.ready_word;
     service.ready_checks = std::move(numbers.ready_checks);
     service.drilled = numbers.drilled;
+    service.hook_points = numbers.hook_points;
     service.deadline_standard = numbers.deadline_standard;
     service.deadline_emergency = numbers.deadline_emergency;
     service.incident_open = numbers.incident_open;

@@ -349,6 +349,8 @@ class RemoteDriver final : public Driver {
     reading.digest = (*answer)["digest"].string_or("");
     reading.change = (*answer)["change"].string_or("");
     reading.in_full = (*answer)["in_full"].bool_or(false);
+    reading.files = (*answer)["files"].int_or(0);
+    reading.bytes = (*answer)["bytes"].int_or(0);
     co_return reading;
   }
   Result<Step> plan_removal(const ComponentRelease& part) const override { return local_->plan_removal(part); }

@@ -414,7 +414,7 @@ asio::awaitable<Result<Json>> ActorServer::perform(Request request, std::shared_
       auto read = co_await component->driver->read(request.release, options);
       if (read.has_error()) co_return read.error();
       Json found = Json::object().set("digest", read->digest).set("change", cut(read->change, kChangeBytesMax));
-      found.set("in_full", read->in_full);
+      found.set("in_full", read->in_full).set("files", read->files).set("bytes", read->bytes);
       co_return found;
     }
     case Verb::mark_bad: {

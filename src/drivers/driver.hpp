@@ -56,6 +56,7 @@ struct Reading {
   std::string digest;
   std::string change;   ///< what differs from the manifest that was kept before, for people; empty: nothing, or there was none
   bool in_full = true;  ///< false: a quick look sufficed
+  std::int64_t files = 0, bytes = 0;  ///< that were read
 };
 
 class Driver {  // Puts a release back on one kind of platform.

@@ -97,7 +97,7 @@ Result<ReleaseRead> read_release(const Layout& layout, const std::string& releas
   const std::string path = layout.release_path(release);
   if (options.quick && known) {
     const auto changed = first_change(path, known->manifest, {}, known->left_out);
-    if (changed.has_value() && changed.value().empty()) return ReleaseRead{{known->manifest.digest, "", false}, known};
+    if (changed.has_value() && changed.value().empty()) return ReleaseRead{{known->manifest.digest, "", false, 0, 0}, known};
   }
   if (const std::string why = layout.why_unfinished(release); !why.empty())
     return Error(Errc::refused, "release " + release + " is not whole").because(why);
@@ -111,7 +111,14 @@ Result<ReleaseRead> read_release(const Layout& layout, const std::string& releas
   auto manifest = hash_tree(path, {}, pace, now.left_out);
   if (manifest.has_error()) return manifest.error();
   now.manifest = std::move(manifest.value());
-  Reading reading{now.manifest.digest, keep(kept, release, now.manifest.text), true};
+  Reading reading;
+  reading.digest = now.manifest.digest;
+  reading.change = keep(kept, release, now.manifest.text);
+  for (const EntryFacts& entry : now.manifest.entries) {
+    if (entry.type != 'f') continue;
+    ++reading.files;
+    reading.bytes += entry.size;
+  }
   now.manifest.text = std::string();
   return ReleaseRead{std::move(reading), std::make_shared<const Known>(std::move(now))};
 }

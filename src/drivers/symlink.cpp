@@ -181,7 +181,7 @@ class Symlink final : public Driver {
       auto work = [path = layout_.release_path(release), known] { return first_change(path, known->manifest, {}, known->left_out); };
       const Result<std::string> changed = co_await context_.steps->run(std::move(work));
       if (changed.has_value() && changed.value().empty()) {
-        const Reading same{known->manifest.digest, "", false};
+        const Reading same{known->manifest.digest, "", false, 0, 0};
         co_return judged(release, same, expected_digest);
       }
     }

@@ -47,6 +47,9 @@ struct Hooks {
   std::function<void(const Decision&)> decided;
   std::function<void(const ServiceKey&, Duration)> detected;  ///< from the failing batch's commit to the second opinion's begin
   std::function<void(const ServiceKey&, const std::string& test, bool passed)> tested;
+  std::function<void(const ServiceKey&, const std::string& at, Outcome::Status, Duration)> hook_ended;
+  /// A release was scrubbed at `wall`: its files were read, and are those that were hashed, or not.
+  std::function<void(const ServiceKey&, std::int64_t files, std::int64_t bytes, bool intact, Instant wall)> scrubbed;
 };
 
 class Engine {
@@ -109,6 +112,7 @@ class Engine {
     bool incident_open = false, held = false, suspended = false;
     std::vector<std::pair<std::string, double>> ready_checks;   ///< that do not say yes: 0 no, 0.5 a warning
     std::optional<double> drilled;                              ///< Unix time of the last drill that went through
+    std::vector<std::string> hook_points;                       ///< at which it has hooks
     std::vector<std::pair<std::string, std::string>> releases;  ///< id, standing
     std::string live;
     struct Check {

@@ -232,6 +232,8 @@ asio::awaitable<void> Housekeeping::scrub(std::shared_ptr<Service> service, std:
     facts.intact = entry->release.digest == found.value().digest;
     facts.why = facts.intact ? "" : !found.value().change.empty() ? found.value().change : "its files are not those that were hashed";
   }
+  if (found.has_value() && engine_.hooks_.scrubbed)
+    engine_.hooks_.scrubbed(service->key(), found.value().files, found.value().bytes, facts.intact, io::Clock::wall_now());
   if (!facts.intact) log::error("a release is damaged", {{"service", service->key().text()}, {"release", release}, {"why", facts.why}});
   if (service->armed_ && service->armed_->release == release && !facts.intact) service->armed_ = facts;
   service->deliver(event::TargetHashed{facts, found.has_value() ? found.value().digest : ""});

@@ -193,6 +193,8 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
       } else if ((run->step.action == "switch" && outcome.ok()) || (run->step.action == "hook" && in_place)) {
         in_place = ended;
       }
+      if (run->step.action == "hook" && stopped.empty() && engine_.hooks_.hook_ended)
+        engine_.hooks_.hook_ended(key(), run->step.arguments["at"].string_or(""), outcome.status, ended - begun);
       record::StepRow step_row{run->step, outcome, wall(begun), ended - begun};
       if (run->undo) {  // A row of its own, behind the others and in the order of undoing.
         step_row.step.action = "undo";

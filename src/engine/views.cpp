@@ -205,6 +205,7 @@ std::vector<Engine::ServiceNumbers> Engine::numbers() const {
       n.held = view.phase == "held";
       n.suspended = service->incident().state().suspension.has_value();
       n.live = service->incident().state().epoch.release;
+      for (const config::HookSettings& hook : service->settings().hooks) n.hook_points.emplace_back(config::to_string(hook.at));
       if (service->incident().state().drilled) n.drilled = service->incident().state().drilled->seconds();
       for (const auto& entry : service->incident().state().ledger) n.releases.emplace_back(entry.release.id, to_string(entry.standing));
       n.blind_rules = static_cast<int>(view.blind_rules.size());

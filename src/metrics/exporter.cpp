@@ -85,7 +85,12 @@ struct Exporter::Impl {
                                          .Help("From the commit of the failing sample to the beginning of the second opinion.")
                                          .Register(registry)
                                          .Add({}, kDetectionSeconds);
-  Counts operations, decisions, refusals, tests;
+  prometheus::Family<prometheus::Histogram>& hook_durations = prometheus::BuildHistogram()
+                                                                  .Name("rollbackd_hook_duration_seconds")
+                                                                  .Help("How long hooks ran, by where in an operation they are called.")
+                                                                  .Register(registry);
+  Counts operations, decisions, refusals, tests, hooks, scrubs, scrubbed_files, scrubbed_bytes;
+  std::map<ServiceKey, Instant> last_scrub;
   /// Rollbacks by environment: how many ended, how many of them succeeded.
   std::map<std::string, std::pair<double, double>> rollbacks;
   struct Last {
@@ -149,14 +154,31 @@ void Exporter::tested(const ServiceKey& service, bool passed) {
   ++impl_->tests[with(labels_of(service), {{"result", passed ? "passed" : "failed"}})];
 }
 
+void Exporter::hook_ended(const ServiceKey& service, const std::string& at, Outcome::Status status, Duration took) {
+  ++impl_->hooks[with(labels_of(service), {{"at", at}, {"outcome", to_string(status)}})];
+  impl_->hook_durations.Add({{"at", at}}, kOperationSeconds).Observe(seconds(took));
+}
+
+void Exporter::scrubbed(const ServiceKey& service, std::int64_t files, std::int64_t bytes, bool intact, Instant wall) {
+  ++impl_->scrubs[with(labels_of(service), {{"result", intact ? "intact" : "corrupt"}})];
+  impl_->scrubbed_files[labels_of(service)] += static_cast<double>(files);
+  impl_->scrubbed_bytes[labels_of(service)] += static_cast<double>(bytes);
+  impl_->last_scrub[service] = wall;
+}
+
 std::string Exporter::text(const Standing& standing) const {
   std::vector<MetricFamily> all = impl_->registry.Collect();
   const auto number = [](auto n) { return static_cast<double>(n); };
 
   // What can happen to a service that stands exists from the start. Only what people alert on: every status of every kind would be too
   // much.
-  std::vector<LabelList> operations, decisions, tests;
+  std::vector<LabelList> operations, decisions, tests, hooks, scrubs, services;
   for (const auto& service : standing.services) {
+    services.push_back(labels_of(service.key));
+    for (const char* result : {"intact", "corrupt"}) scrubs.push_back(with(labels_of(service.key), {{"result", result}}));
+    for (const std::string& at : service.hook_points)
+      for (const Outcome::Status outcome : {Outcome::Status::done, Outcome::Status::failed, Outcome::Status::timed_out})
+        hooks.push_back(with(labels_of(service.key), {{"at", at}, {"outcome", to_string(outcome)}}));
     for (const OperationStatus status :
          {OperationStatus::succeeded, OperationStatus::unverified, OperationStatus::failed, OperationStatus::unknown}) {
       operations.push_back(operation_labels(service.key, OperationKind::rollback, Trigger::automatic, status));
@@ -171,6 +193,17 @@ std::string Exporter::text(const Standing& standing) const {
   counters_into(all, "rollbackd_decisions_total", "Decisions, by kind.", impl_->decisions, decisions);
   counters_into(all, "rollbackd_guard_refusals_total", "Decisions in which a guard said no and was not passed over.", impl_->refusals, {});
   counters_into(all, "rollbackd_verification_tests_total", "Verification tests run, by result.", impl_->tests, tests);
+  counters_into(all, "rollbackd_hook_runs_total", "Hooks run, by where in an operation and by what came of it.", impl_->hooks, hooks);
+  counters_into(all, "rollbackd_scrubs_total", "Good releases read in full again, by what was found.", impl_->scrubs, scrubs);
+  counters_into(all, "rollbackd_scrub_files_total", "Files read by scrubs.", impl_->scrubbed_files, services);
+  counters_into(all, "rollbackd_scrub_bytes_total", "Bytes read by scrubs.", impl_->scrubbed_bytes, services);
+  Family scrubbed("rollbackd_scrub_last_completed_timestamp_seconds", "When the last scrub of a release of the service was completed.",
+                  MetricType::Gauge);
+  for (const auto& service : standing.services) {
+    const auto last = impl_->last_scrub.find(service.key);
+    if (last != impl_->last_scrub.end()) scrubbed.add(labels_of(service.key), last->second.seconds());
+  }
+  std::move(scrubbed).into(all);
 
   Family ratio("rollbackd_rollback_success_ratio", "Share of ended rollbacks that succeeded, since the history began.", MetricType::Gauge);
   for (const auto& [environment, counts] : impl_->rollbacks)

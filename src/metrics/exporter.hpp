@@ -36,7 +36,8 @@ struct Standing {
     std::string ready_word;  ///< empty when ready, else one of a few fixed words
     /// Of the pre-flight's checks those that do not say yes: name, and 0 (no) or 0.5 (a warning).
     std::vector<std::pair<std::string, double>> ready_checks;
-    std::optional<double> drilled;  ///< Unix time of the last drill that went through
+    std::optional<double> drilled;           ///< Unix time of the last drill that went through
+    std::vector<std::string> hook_points{};  ///< at which it has hooks
     Duration deadline_standard{}, deadline_emergency{};
     bool incident_open = false, held = false, suspended = false;
     std::string live;
@@ -79,6 +80,10 @@ class Exporter {
   void decided(const Decision& decision);
   void detected(const ServiceKey& service, Duration took);
   void tested(const ServiceKey& service, bool passed);
+  /// A hook at this point was run, or refused before it was.
+  void hook_ended(const ServiceKey& service, const std::string& at, Outcome::Status status, Duration took);
+  /// A good release was read in full. @param wall  when that ended
+  void scrubbed(const ServiceKey& service, std::int64_t files, std::int64_t bytes, bool intact, Instant wall);
   /// The whole exposition, text format 0.0.4.
   std::string text(const Standing& standing) const;
 

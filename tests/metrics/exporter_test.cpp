@@ -95,6 +95,8 @@ void live_through_everything(Exporter& exporter) {
   exporter.decided(hold);
   exporter.detected(kShop, 3ms);
   exporter.tested(kShop, true);
+  exporter.hook_ended(kShop, "before_switch", Outcome::Status::timed_out, 10s);
+  exporter.scrubbed(kShop, 3, 4096, false, Instant::from_seconds(1'795'176'000));
 }
 
 /// The rows of the table in src/metrics/README.md: family, type, labels.
@@ -184,6 +186,49 @@ TEST(Exporter, EveryLineIsExpositionTextAndNoFamilyOrSeriesComesTwice) {
     }
   }
   EXPECT_GT(families.size(), 20U);
+}
+
+TEST(Exporter, HooksAreCountedByWhereAndHowTheyEndedAndTimed) {
+  Exporter exporter;
+  exporter.hook_ended(kShop, "before_switch", Outcome::Status::done, 20ms);
+  exporter.hook_ended(kShop, "before_switch", Outcome::Status::done, 30ms);
+  exporter.hook_ended(kShop, "after_switch", Outcome::Status::timed_out, 10s);
+
+  const std::string text = exporter.text(standing());
+
+  EXPECT_NE(text.find(R"(rollbackd_hook_runs_total{service="shop",environment="prod",at="before_switch",outcome="done"} 2)"),
+            std::string::npos);
+  EXPECT_NE(text.find(R"(rollbackd_hook_runs_total{service="shop",environment="prod",at="after_switch",outcome="timed_out"} 1)"),
+            std::string::npos);
+  EXPECT_NE(text.find(R"(rollbackd_hook_duration_seconds_sum{at="after_switch"} 10)"), std::string::npos);
+}
+
+TEST(Exporter, OfTheHooksThatAServiceHasThereIsAZero) {
+  Exporter exporter;
+  Standing all = standing();
+  all.services[0].hook_points = {"after_switch"};
+
+  const std::string text = exporter.text(all);
+
+  EXPECT_NE(text.find(R"(rollbackd_hook_runs_total{service="shop",environment="prod",at="after_switch",outcome="failed"} 0)"),
+            std::string::npos);
+  EXPECT_EQ(text.find("before_switch"), std::string::npos);
+}
+
+TEST(Exporter, AScrubIsCountedWithWhatItReadAndFound) {
+  Exporter exporter;
+  const std::string before = exporter.text(standing());
+  exporter.scrubbed(kShop, 3, 4096, true, Instant::from_seconds(1000));
+  exporter.scrubbed(kShop, 2, 1000, false, Instant::from_seconds(2000));
+
+  const std::string text = exporter.text(standing());
+
+  EXPECT_NE(before.find(R"(rollbackd_scrubs_total{service="shop",environment="prod",result="corrupt"} 0)"), std::string::npos);
+  EXPECT_EQ(before.find("rollbackd_scrub_last_completed_timestamp_seconds"), std::string::npos) << "there was none";
+  EXPECT_NE(text.find(R"(rollbackd_scrubs_total{service="shop",environment="prod",result="corrupt"} 1)"), std::string::npos);
+  EXPECT_NE(text.find(R"(rollbackd_scrub_files_total{service="shop",environment="prod"} 5)"), std::string::npos);
+  EXPECT_NE(text.find(R"(rollbackd_scrub_bytes_total{service="shop",environment="prod"} 5096)"), std::string::npos);
+  EXPECT_NE(text.find(R"(rollbackd_scrub_last_completed_timestamp_seconds{service="shop",environment="prod"} 2000)"), std::string::npos);
 }
 
 TEST(Exporter, OperationsAreCountedByKindTriggerAndStatus) {

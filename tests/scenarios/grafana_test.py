@@ -220,7 +220,7 @@ class RealPrometheus(Scenario):
     """rollbackd holds a service, then rolls it back; Prometheus has scraped all of it and evaluates the shipped alerts."""
 
     def setUp(self):
-        self.fleet_, self.service = self.shop()
+        self.fleet_, self.service = self.shop(hooks=[{"name": "note", "at": "after_switch", "command": ["/bin/true"]}])
         lonely = self.fleet_.service("lonely")  # A single release: nothing to go back to.
         lonely.release("v1")
         lonely.link("v1")

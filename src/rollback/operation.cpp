@@ -563,7 +563,10 @@ bool Operation::commits(const Step& step) const {
 void Operation::warn(const std::string& text) { warnings_ = cut(warnings_ + (warnings_.empty() ? "" : "; ") + text, kNoteBytesMax); }
 
 Instant Operation::deadline() const { return deadline_; }
-void Operation::stood_still(Duration length) { deadline_ = deadline_ + std::max<Duration>(length, Duration{}); }
+
+void Operation::stood_still(Duration length) {
+  if (committed_) deadline_ = deadline_ + std::max<Duration>(length, Duration{});
+}
 
 void Operation::phase_begins(const char* name) {
   const auto same = std::find_if(times_.begin(), times_.end(), [&](const PhaseTime& t) { return t.name == name; });

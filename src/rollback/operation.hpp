@@ -137,7 +137,8 @@ class Operation {
   /// Engine time at which DeadlinePassed is due; once it passed, the time at which what is outstanding is given up (each ask is given at
   /// most two). A shell that sends none is judged by `now`: nothing new is begun before the commit point and no verification after it.
   Instant deadline() const;
-  /// Nobody had a turn for `length` (the process was stopped, the machine suspended): the deadline is that much later.
+  /// Nobody had a turn for `length` (the process was stopped, the machine suspended): after the commit point the deadline is that much
+  /// later. Before it the time counts: what was decided before it must not be done long after.
   void stood_still(Duration length);
   const OperationRecord& record() const { return record_; }
   const Plan& plan() const { return plan_; }

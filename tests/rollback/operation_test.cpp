@@ -381,6 +381,12 @@ TEST(Operation, TimeInWhichNobodyHadATurnDoesNotCount) {
   stopped.give(RecordOnDisk{}, 10min).step(Status::done).on_disk().on_disk().verified(Kind::verified).on_disk();
   EXPECT_THAT(stopped.asked.back(), "finish succeeded");
 
+  Drive before;
+  before.until("write switching 1");
+  before.operation.stood_still(10min);
+  before.give(RecordOnDisk{}, 10min).on_disk();
+  EXPECT_THAT(before.asked.back(), "finish abandoned") << "nothing is begun on evidence of before";
+
   Drive slow;
   slow.until("write switched 1").give(RecordOnDisk{}, 10min);
   slow.step(Status::done).on_disk().on_disk();

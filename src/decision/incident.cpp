@@ -85,6 +85,7 @@ void Incident::begin_epoch(Turn& turn, const event::Switched& e) {
   epoch.release = e.release;
   epoch.from = state_.epoch.release;
   epoch.switched = e.at;
+  if (e.link_changed && *e.link_changed < e.at) epoch.link_changed = e.link_changed;
   epoch.announced = e.announced;
   epoch.by_rollback = e.by_rollback;
   if (nothing_reports_a_start(settings_)) epoch.started = e.at;

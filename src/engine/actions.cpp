@@ -27,7 +27,6 @@ void Service::queue(std::vector<Action> actions) {
     // An epoch begins at once: the next batch must already fall into it.
     if (const auto* begin = std::get_if<action::BeginEpoch>(&action)) {
       health_.begin_epoch(begin->at);
-      began_with_.reset();
       for (const auto& check : checks_) check->begin_epoch();
       timing_ = Timing{};
       const auto judgement = engine_.judge_.begin_epoch(key(), begin->at);

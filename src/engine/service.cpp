@@ -174,14 +174,9 @@ void Service::on_link(drivers::LinkSeen seen) {
   // The epoch begins now, so that nothing of the old process that was committed before falls into it. But seen late (a gap, a busy
   // machine), the new process may already run: it is the link's own time that says which process is the new one.
   switched.at = seen.at;
+  switched.link_changed = links_changed_at();
   deliver(std::move(switched));
-  began_with_ = std::min(seen.at, links_changed_at());
-  if (process_ && process_->running && process_->started + kTick > *began_with_) deliver(event::Started{process_->started});
-}
-
-Instant Service::new_process_since() const {
-  const Instant switched = incident_->state().epoch.switched;
-  return began_with_ ? std::min(*began_with_, switched) : switched;
+  if (process_ && process_->running && process_->started + kTick > epoch.processes_since()) deliver(event::Started{process_->started});
 }
 
 void Service::on_process(ProcessEvent event) {
@@ -210,11 +205,12 @@ void Service::on_process(ProcessEvent event) {
   engine_.tell_dependents(*this);
   if (!incident_) return;
   const bool first = event.kind != ProcessEvent::Kind::lost && !std::exchange(process_heard_, true);
-  if (event.kind == ProcessEvent::Kind::running && event.started + kTick > new_process_since()) deliver(event::Started{event.started});
+  const Instant since = incident_->state().epoch.processes_since();
+  if (event.kind == ProcessEvent::Kind::running && event.started + kTick > since) deliver(event::Started{event.started});
   if (event.kind == ProcessEvent::Kind::exited || event.kind == ProcessEvent::Kind::start_failed) {
     // The exit of a process older than the switch says nothing about the release that is live now; but one that is down when we begin
     // (after a boot, for example) does not run now, however old it is.
-    const bool older = !first && event.kind == ProcessEvent::Kind::exited && event.started + kTick < new_process_since();
+    const bool older = !first && event.kind == ProcessEvent::Kind::exited && event.started + kTick < since;
     if (!older) deliver(event::Stopped{event.at, event.kind == ProcessEvent::Kind::exited && event.clean(), event.detail});
   }
 }
@@ -301,7 +297,7 @@ checks::VerifyContext Service::verify_context(const std::string& release) const 
   context.settings = settings_;
   context.release = named_by_service(release);
   context.release_path = component().releases + "/" + context.release;
-  context.switched = incident_->state().epoch.switched;
+  context.switched = incident_->state().epoch.processes_since();
   const std::weak_ptr<const Service> weak = weak_from_this();
   context.healthy_since = [weak]() -> std::optional<Instant> {
     const auto self = weak.lock();

@@ -124,7 +124,6 @@ class Service : public std::enable_shared_from_this<Service> {
   void on_link(drivers::LinkSeen seen);
   boost::asio::awaitable<void> look_at_links();
   void on_process(ProcessEvent event);
-  Instant new_process_since() const;  ///< a process that started since then is the present release's
   void report_tests(const std::vector<rollback::TestResult>& results, Instant began);
   // dependencies.cpp
   void tell_release();
@@ -202,8 +201,7 @@ class Service : public std::enable_shared_from_this<Service> {
   std::optional<World::Process> process_;
   bool process_heard_ = false;  ///< its manager has told of it since we began
   std::string link_trouble_;
-  std::string half_way_now_;           ///< how the components stand after an operation that ended half way, as of the last look
-  std::optional<Instant> began_with_;  ///< when the link of an outside deployment was changed, where that was seen later
+  std::string half_way_now_;  ///< how the components stand after an operation that ended half way, as of the last look
   Health health_;
   std::map<std::string, bool> opinions_;  ///< of each check that has one, from its last batch
   Timing timing_;

@@ -105,6 +105,8 @@ struct Switched {
   bool announced = false;    ///< by an operation of kind deploy
   bool by_rollback = false;  ///< by an operation of kind rollback
   std::string operation;     ///< of ours; empty for an outside deployment
+  /// When `current` was changed, where that was noticed later (a gap, a busy machine): which process is the new one.
+  std::optional<Instant> link_changed{};
 };
 /// A process younger than the switch runs, or identity reports the new release.
 struct Started {

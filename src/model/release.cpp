@@ -140,6 +140,7 @@ Json epoch_json(const Epoch& epoch, const ClockReading& clock) {
   put(json, "baked_ok", epoch.baked_ok);
   put(json, "announced", epoch.announced);
   put(json, "by_rollback", epoch.by_rollback);
+  if (epoch.link_changed) json.set("link_changed", StoredClock::number(clock, *epoch.link_changed));
   return json;
 }
 
@@ -157,6 +158,7 @@ Result<Epoch> epoch_from(const Json& json, const StoredClock& clock) {
   fields.get("baked_ok", epoch.baked_ok);
   fields.get("announced", epoch.announced);
   fields.get("by_rollback", epoch.by_rollback);
+  fields.get("link_changed", clock, epoch.link_changed);
   if (!fields.ok()) return fields.error();
   epoch.baked = Duration(baked_ns);
   return epoch;

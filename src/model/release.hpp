@@ -1,6 +1,7 @@
 // Releases and their standing: the ledger's nouns, and the whole remembered state of one service.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -74,6 +75,11 @@ struct Epoch {
   bool baked_ok = false;           ///< at least one rule was judged ok on live data
   bool announced = false;          ///< through `rollbackctl deploy`
   bool by_rollback = false;        ///< put there by an operation of kind rollback
+  /// When `current` was changed, where that was noticed later. Samples belong to the epoch from `switched` on, processes from here on.
+  std::optional<Instant> link_changed{};
+
+  /// A process that started then or later runs this release; how an older one ends says nothing of it.
+  Instant processes_since() const { return link_changed ? std::min(*link_changed, switched) : switched; }
 };
 
 /// An automatic rollback or deployment done: budget, cooldown and pairs remember it.

@@ -3,6 +3,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <thread>
 
 #include "tests/engine/daemon.hpp"
 
@@ -404,6 +408,27 @@ TEST_F(EngineTest, ARestartThatFailsIsNoSuccess) {
   EXPECT_NE(daemon().ended.front().detail, "");
 }
 
+TEST_F(EngineTest, WhatTheTestsSawBeforeAGapIsAskedAgain) {
+  config::TestSettings ready;
+  ready.name = "ready";
+  ready.type = config::TestType::file_exists;
+  ready.path = "ready";
+  ready.within = 1s;
+  service().verify = {ready};
+  start();
+  daemon().tested.clear();
+  place_.link("v2");
+  ASSERT_TRUE(daemon().until([&] { return daemon().shop()["release"].string_or("") == "v2"; }));
+  const int asked = daemon().requests();
+  ASSERT_TRUE(daemon().until([&] { return daemon().requests() > asked + 2; })) << "the tests have begun";
+
+  std::ofstream(place_.releases() + "/v2/ready") << "yes\n";
+  std::this_thread::sleep_for(2100ms);  // The daemon is stopped, and goes on.
+
+  ASSERT_TRUE(daemon().until([&] { return !daemon().tested.empty(); }));
+  EXPECT_EQ(daemon().tested.front(), std::make_pair(std::string("ready"), true));
+}
+
 // ---- Restarts and reloads ----
 
 TEST_F(EngineTest, ADeploymentThatFailedIsToldAtAStartUnlessItWasToldBefore) {
@@ -435,6 +460,51 @@ TEST_F(EngineTest, ADeploymentThatFailedIsToldAtAStartUnlessItWasToldBefore) {
 
   EXPECT_TRUE(daemon().until([&] { return told() >= 2; }));
   EXPECT_EQ(told(), 2) << "once by each outbox";
+}
+
+/// A process that only waits; it ends with the test.
+class Sleeper {
+ public:
+  Sleeper() : pid_(::fork()) {
+    if (pid_ == 0) {
+      ::execl("/bin/sleep", "sleep", "1000", nullptr);
+      ::_exit(127);
+    }
+  }
+  ~Sleeper() { end(); }
+  Sleeper(const Sleeper&) = delete;
+  Sleeper& operator=(const Sleeper&) = delete;
+  pid_t pid() const { return pid_; }
+  void end() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
+
+ private:
+  pid_t pid_;
+};
+
+TEST_F(EngineTest, ALinkSeenLateSaysAfterARestartTooWhichProcessIsTheNewOne) {
+  config::ProcessSettings& process = service().components.front().process;
+  process.manager = config::ManagerType::command;
+  process.restart = {"/bin/true"};
+  process.pid_file = directory_ / "pid";
+  start();
+  place_.link("v2");
+  Sleeper sleeper;
+  std::ofstream(process.pid_file) << sleeper.pid() << "\n";
+  std::this_thread::sleep_for(100ms);  // The daemon is busy.
+  const auto started = [&] { return daemon().shop()["release"].string_or("") == "v2" && daemon().shop()["started"].bool_or(false); };
+  ASSERT_TRUE(daemon().until(started));
+
+  start();
+  ASSERT_TRUE(daemon().until(started));
+  fs::remove(process.pid_file);
+  sleeper.end();
+
+  EXPECT_TRUE(daemon().until([&] { return daemon().shop()["stopped_cleanly"].bool_or(false); })) << daemon().shop().dump();
 }
 
 TEST_F(EngineTest, WhatWasDecidedAndSaidSurvivesARestart) {

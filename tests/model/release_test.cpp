@@ -58,6 +58,17 @@ TEST(ServiceState, ReadsBackWhatItWrote) {
   EXPECT_EQ(read->fence, 42);
 }
 
+TEST(ServiceState, KeepsWhenTheLinkOfAnEpochNoticedLateWasChanged) {
+  ServiceState state = full_state();
+  EXPECT_EQ(state.epoch.processes_since(), state.epoch.switched) << "an older version's state says nothing of it";
+  state.epoch.link_changed = state.epoch.switched - 2s;
+
+  const auto read = ServiceState::from_json(state.to_json(kClock), kClock);
+
+  ASSERT_TRUE(read) << read.error().text();
+  EXPECT_EQ(read->epoch.processes_since(), state.epoch.switched - 2s);
+}
+
 TEST(ServiceState, AFreshOneReadsBackToo) {
   ServiceState state;
   state.service = {"shop", "prod"};

@@ -41,7 +41,7 @@ void Shell::on_process(std::size_t n, const ProcessSeen& seen) {
   }
   now_runs.stopped_cleanly = seen.kind == ProcessEvent::Kind::exited && (seen.requested || seen.clean);
   service.process = now_runs;
-  const Instant since = service.incident->state().epoch.switched;
+  const Instant since = service.incident->state().epoch.processes_since();
   if (now_runs.running && started + kTick > since) deliver(n, event::Started{started});
   if (!now_runs.running) {
     const bool older = seen.kind == ProcessEvent::Kind::exited && started + kTick < since;
@@ -66,9 +66,10 @@ void Shell::on_link(std::size_t n) {
   switched.at = now();
   deliver(n, std::move(switched));
   // Seen late, the new process may already run: the link's own time says which process is the new one.
-  if (world.process && world.process->running && world.process->started + kTick > std::min(changed, now()))
+  if (world.process && world.process->running && world.process->started + kTick > service.incident->state().epoch.processes_since())
     deliver(n, event::Started{world.process->started});
 }
+  switched.link_changed = changed;
 
 /// As engine.cpp gathers it: own failing checks, what is needed, others, and the target, all at once and for no longer than `settle`.
 void Shell::second_opinion(std::size_t n, const action::Reprobe& wanted) {

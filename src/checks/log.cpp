@@ -37,6 +37,7 @@ constexpr std::size_t kOpenMax = 64;            ///< files held open; of more, t
 constexpr std::size_t kKnownMax = 1024;         ///< files remembered; with more the check says that it cannot look
 constexpr Duration kTick = 1s;                  ///< sizes are looked at, and new lines without a match are told
 constexpr Duration kRetry = 1s;                 ///< while the directory is missing
+constexpr Duration kLookedLately = 2s;          ///< what is read this long after the last look is news of this moment
 constexpr Duration kLinger = 15s;  ///< a rotated file is still read for so long: its writer may not have opened the new one yet
 constexpr std::uint32_t kDirectoryEvents =
     IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
@@ -48,6 +49,7 @@ struct File {
   std::string name;
   io::Fd fd;                       ///< none: closed for a more lively one; opened again when it grows
   std::int64_t offset = 0;         ///< read up to here
+  std::int64_t old_until = 0;      ///< what stands before it was written before the present epoch, or before the process ended
   std::string partial;             ///< the last line, as long as it has no newline; at most line_bytes_max
   bool skipping = false;           ///< within the rest of a line that was cut
   bool dirty = false;              ///< there may be more to read
@@ -55,7 +57,7 @@ struct File {
   Instant grew;
 
   void start_again() {
-    offset = 0;
+    offset = old_until = 0;
     partial.clear();
     skipping = false;
   }
@@ -92,10 +94,16 @@ class LogCheck final : public Check {
       scan_directory(false);
       look_at_sizes();
       co_await read_all();
+      all_is_read(began);
     }
     Batch batch = known(began);
     context_.sink(batch);
     co_return batch;
+  }
+
+  void begin_epoch() override { draw_line(); }
+  void on_process(const ProcessEvent& event) override {
+    if (event.kind == ProcessEvent::Kind::exited) draw_line();
   }
 
   Source source() const override {
@@ -275,10 +283,35 @@ class LogCheck final : public Check {
   /// Looks for growth and truncation that no event told of: a symbolic link's target, a removed file, an overflow.
   void look_at_sizes() {
     for (File& file : files_) {
-      struct stat now {};
-      const bool found = file.fd ? ::fstat(file.fd.get(), &now) == 0 : ::stat(path_of(file.name).c_str(), &now) == 0;
-      if (found && now.st_ino == file.inode && now.st_size != file.offset) file.dirty = true;
+      const std::int64_t size = size_of(file);
+      if (size != file.offset) file.dirty = true;
     }
+  }
+
+  /// Its `offset` where it cannot be seen.
+  std::int64_t size_of(const File& file) const {
+    struct stat now {};
+    const bool found = file.fd ? ::fstat(file.fd.get(), &now) == 0 : ::stat(path_of(file.name).c_str(), &now) == 0;
+    return found && now.st_ino == file.inode ? now.st_size : file.offset;
+  }
+
+  /// What stands in the files now, read or not, is the word of the release before, or of the process that ended.
+  void draw_line() {
+    for (File& file : files_) {
+      file.old_until = size_of(file);
+      if (file.old_until != file.offset) file.dirty = true;
+    }
+  }
+
+  /// Since when the next lines of `file` may stand there: mostly they are news of this moment.
+  Instant written_since(const File& file) const {
+    const Instant now = context_.clock->now();
+    const bool waited = file.offset < file.old_until || now - looked_ > kLookedLately;
+    return waited ? std::min(looked_, now) : now;
+  }
+
+  void all_is_read(Instant as_of) {
+    if (trouble_.empty()) looked_ = as_of;
   }
 
   void forget_old_ones() {
@@ -296,11 +329,13 @@ class LogCheck final : public Check {
     file.dirty = false;
     struct stat now {};
     if (::fstat(file.fd.get(), &now) == 0 && now.st_size < file.offset) file.start_again();  // Truncated: copytruncate, or "> app.log".
-    const ssize_t n = ::pread(file.fd.get(), buffer.data(), buffer.size(), file.offset);
+    const bool old = file.offset < file.old_until;                                           // Told apart from what follows it.
+    const std::size_t wanted = old ? std::min(buffer.size(), static_cast<std::size_t>(file.old_until - file.offset)) : buffer.size();
+    const ssize_t n = ::pread(file.fd.get(), buffer.data(), wanted, file.offset);
     if (n < 0 && errno != EINTR) trouble_ = Error::from_errno("cannot read " + path_of(file.name), errno).text();
     if (n <= 0) return;
     file.offset += n;
-    file.dirty = static_cast<std::size_t>(n) == buffer.size();
+    file.dirty = static_cast<std::size_t>(n) == wanted;
     file.grew = context_.clock->now();
     news_ = true;
     take(file, {buffer.data(), static_cast<std::size_t>(n)});
@@ -311,7 +346,7 @@ class LogCheck final : public Check {
     const auto due = [](const File& file) { return file.dirty; };
     auto next = std::find_if(files_.begin(), files_.end(), due);
     if (next == files_.end()) return false;
-    const Instant began = context_.clock->now();
+    const Instant began = written_since(*next);
     if (ensure_open(*next)) {
       read_block(*next);
     } else {
@@ -349,6 +384,7 @@ class LogCheck final : public Check {
         look_at_sizes();
         const bool cancelled = co_await read_all();
         if (cancelled) co_return;
+        all_is_read(now);
         forget_old_ones();
       }
       if (matched_ || repeat || (news_ && now - last_batch_ >= kTick)) deliver(now);
@@ -401,10 +437,13 @@ class LogCheck final : public Check {
       co_return false;
     }
     gone_.clear();
+    const Instant looked = context_.clock->now();
+    if (at_start) looked_ = looked;
     scan_directory(at_start);
     watched_ = true;
     const bool cancelled_at_start = co_await read_all();
     if (cancelled_at_start) co_return true;
+    all_is_read(looked);
     deliver(context_.clock->now());
 
     while (true) {
@@ -454,6 +493,7 @@ class LogCheck final : public Check {
   Patterns::OnLine on_match_ = [this](std::string_view line, const std::vector<int>& matching) { on_match(line, matching); };
 
   std::list<File> files_;  ///< in rotation: the next to be read first
+  Instant looked_;         ///< what was written until then has been read
   bool watched_ = false;
   std::optional<io::Inotify> inotify_;
   ino_t directory_inode_ = 0;  ///< of the one that is watched

@@ -41,9 +41,19 @@ bool Incident::counts(const Remembered& alert, Instant now) const {
   const bool exits = reads(change, "process_exits_total");
   if (!state_.epoch.started) return exits;
   if (warming(now)) return exits || reads(change, "verification_success");
-  // The process before may have said it, as it was stopped: if it still fires when that is out of sight, this one says it too.
+  const auto from = counts_from(change);
+  return !from || now >= *from;
+}
+
+/// The process before may have said it, as it was stopped, even if it was heard later: if it still fires when that is out of sight, this
+/// one says it too. @return when that is; nothing where the process before cannot have said it
+std::optional<Instant> Incident::counts_from(const AlertChange& change) const {
+  if (!state_.epoch.started) return std::nullopt;
   const Instant started = *state_.epoch.started;
-  return exits || reads_only_probes(change) || change.since >= started || now >= started + kSeesTheProcessBefore;
+  const bool of_this_one = change.began ? *change.began >= started + kStartTick : change.since >= started;
+  const bool about_this_one = reads(change, "process_exits_total") || reads(change, "verification_success") || reads_only_probes(change);
+  if (of_this_one || about_this_one) return std::nullopt;
+  return std::max(started, change.since) + kSeesTheProcessBefore;
 }
 
 std::vector<const Incident::Remembered*> Incident::evidence(Instant now) const {

@@ -14,9 +14,11 @@ namespace rollbackd::decision {
 /// The group of alerts from outside: no rule file has it, and nothing can ask again what they say.
 inline constexpr std::string_view kPushedGroup = "pushed";
 
-/// How long after a start a rule may still see what the process before did: the window of the shipped rules. Only what one probe can refute
-/// counts at once where it began to fire before the start.
+/// How long a rule may still see what the process before did, after the start and after it was heard: the window of the shipped rules. Only
+/// what one probe can refute counts at once where its word is from before the start.
 inline constexpr Duration kSeesTheProcessBefore = 61s;
+/// A start time is rounded down to it: a word from within may be the last one of the process before.
+inline constexpr Duration kStartTick = 10ms;
 
 /// Names the alert among a service's: group, rule and labels.
 std::string key_of(const AlertChange& change);

@@ -306,8 +306,9 @@ std::optional<Instant> Incident::next_due() const {
   if (const auto* settling = std::get_if<Settling>(&phase_)) consider(settling->since + settings_.policy.settle + 1s);
   if (!std::holds_alternative<Operating>(phase_) && !std::holds_alternative<Settling>(phase_)) consider(ask_at_);
   if (warming(last_now_) && any_rollback_alert_fires()) consider(*warming_since_ + settings_.policy.start_grace);
-  if (state_.epoch.started && any_rollback_alert_fires() && last_now_ < *state_.epoch.started + kSeesTheProcessBefore)
-    consider(*state_.epoch.started + kSeesTheProcessBefore);
+  for (const auto& [key, alert] : alerts_)
+    if (alert.change.action >= AlertAction::rollback && !alert.acknowledged)
+      if (const auto from = counts_from(alert.change); from && last_now_ < *from) consider(from);
   if (quiet_since_) consider(*quiet_since_ + 30s);
   return due;
 }

@@ -155,6 +155,7 @@ class Incident {
   // evidence.cpp: which alerts count
   bool warming(Instant now) const;
   bool counts(const Remembered& alert, Instant now) const;
+  std::optional<Instant> counts_from(const AlertChange& change) const;
   std::vector<const Remembered*> evidence(Instant now) const;
   bool any_rollback_alert_fires() const;
   bool make_room_for(const AlertChange& change);

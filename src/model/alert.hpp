@@ -1,6 +1,7 @@
 // What the judge says: alert states and verdicts, as plain data.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,9 @@ struct AlertChange {
   Labels annotations;
   AlertPhase phase = AlertPhase::inactive;
   Instant since;  ///< of this phase
+  /// When the probe began whose word made it fire: earlier than `since` where that word came late, or told of a time in which it could not
+  /// look. Nothing where time alone made it fire.
+  std::optional<Instant> began{};
   double value = 0;
   AlertAction action = AlertAction::notify;
   /// Metric names that the rule's expression reads. `process_exits_total` among them makes the alert evidence even inside start_grace.

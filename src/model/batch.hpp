@@ -31,8 +31,9 @@ struct Sample {
 struct Batch {
   ServiceKey service;
   std::string check;  ///< the check's name in the configuration
-  Instant began;      ///< when the probe began, or when the process began whose exit this is: decides which epoch the samples belong to
-  Instant at;         ///< set by the engine on commit; what the samples are stamped with
+  /// When the probe began, the process whose exit this is, or the time that it tells of: decides which epoch the samples belong to.
+  Instant began;
+  Instant at;  ///< set by the engine on commit; what the samples are stamped with
   std::vector<Sample> samples;
   /// Empty when the check could look. Else why it could not (no file handles, host name not resolvable, directory gone):
   /// nothing is known then, and every rule that needs this check becomes blind. Samples that come with it are those that the check

@@ -171,6 +171,7 @@ Judgement Judge::begin_epoch(const ServiceKey& key, Instant at) {
 Judgement Judge::on_batch(const Batch& batch) {
   Impl& j = *impl_;
   Judgement out = j.take_untold();
+  const std::size_t untold = out.alerts.size();
   ServiceState* service = j.find(batch.service);
   if (service == nullptr) return out;
   ++j.counters.batches;
@@ -199,6 +200,8 @@ Judgement Judge::on_batch(const Batch& batch) {
     }
   }
   j.pass(*service, batch.at, out);
+  for (std::size_t i = untold; i < out.alerts.size(); ++i)
+    if (out.alerts[i].phase == AlertPhase::firing) out.alerts[i].began = std::min(batch.began, out.alerts[i].since);
   j.pass_waiting(batch.at, out);
   return out;
 }

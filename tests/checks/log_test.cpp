@@ -62,6 +62,28 @@ TEST_F(LogCheckTest, AMatchIsDeliveredAtOnceWithItsLine) {
   EXPECT_EQ(batches_[1].detail, "FATAL: no \\x1b[31mdisk");
 }
 
+TEST_F(LogCheckTest, WhatStoodThereBeforeTheEpochOrTheProcessEndedIsToldAsOfThen) {
+  ProcessEvent exited;
+  exited.kind = ProcessEvent::Kind::exited;
+  for (const bool by_exit : {false, true}) {
+    batches_.clear();
+    append(dir_ / "app.log", "");
+    start();
+    append(dir_ / "app.log", "FATAL: last words\n");  // Nobody has read them yet.
+    by_exit ? check_->on_process(exited) : check_->begin_epoch();
+    const Instant line = clock_.now();
+    append(dir_ / "app.log", "FATAL: of the new one\n");
+
+    ASSERT_TRUE(critical_becomes(2));
+    const auto first = std::find_if(batches_.begin(), batches_.end(),
+                                    [](const Batch& batch) { return value(batch, "log_matches_total", "pattern", "critical") == 1; });
+    ASSERT_NE(first, batches_.end()) << "the two are told apart";
+    EXPECT_LT(first->began, line);
+    EXPECT_GE(batches_.back().began, line);
+    running_.reset();
+  }
+}
+
 TEST_F(LogCheckTest, FilesThatAreThereAtTheStartAreReadWholeIfAskedTo) {
   append(dir_ / "app.log", "FATAL\n");
   settings_.from_beginning = true;

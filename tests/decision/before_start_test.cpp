@@ -30,6 +30,72 @@ TEST(BeforeTheStart, WhatStillFiresWhenTheProcessBeforeIsOutOfSightIsEvidence) {
   EXPECT_NE(m.find<action::Reprobe>(), nullptr);
 }
 
+/// v2 has started and is healthy; an alert fires whose word was given `before_start` before the start.
+Machine word_from_before_the_start(Duration before_start, const std::vector<std::string>& reads) {
+  Machine m;
+  m.switched("v1").started();
+  m.send(event::Mark{"v1", Standing::good, "tested", "test"});
+  m.pass(1h);
+  m.switched("v2");
+  m.pass(2s).started();
+  const Instant started = m.now;
+  m.pass(20ms).health(true);
+  AlertChange change = Machine::change("Alert", reads, AlertAction::rollback, m.now);
+  change.began = started - before_start;
+  m.send(event::Alert{change});
+  m.pass(1s);
+  return m;
+}
+
+TEST(BeforeTheStart, TheLastLineOfTheProcessBeforeIsNotTheNewOnesBecauseItIsReadLater) {
+  Machine m = word_from_before_the_start(0ms, {"log_matches_total"});
+  EXPECT_EQ(m.count<action::Reprobe>(), 0);
+  m.pass(55s);
+  m.clears("Alert");
+  m.pass(10min);
+  EXPECT_EQ(m.count<action::Reprobe>(), 0);
+
+  Machine of_the_new = word_from_before_the_start(-15ms, {"log_matches_total"});
+  EXPECT_EQ(of_the_new.count<action::Reprobe>(), 1);
+}
+
+TEST(BeforeTheStart, ALineThatIsReadMuchLaterIsOutOfSightMuchLater) {
+  Machine m;
+  m.switched("v1").started();
+  m.send(event::Mark{"v1", Standing::good, "tested", "test"});
+  m.pass(1h);
+  m.switched("v2");
+  const Instant written = m.now;
+  m.pass(2s).started().health(true);
+  m.pass(50s);  // Nobody could read the log.
+  AlertChange change = Machine::change("Alert", {"log_matches_total"}, AlertAction::rollback, m.now);
+  change.began = written;
+  m.send(event::Alert{change});
+  m.pass(59s);
+  EXPECT_EQ(m.count<action::Reprobe>(), 0);
+
+  m.pass(3s);
+  EXPECT_EQ(m.count<action::Reprobe>(), 1) << "it still fires";
+}
+
+TEST(BeforeTheStart, WhatTheVerificationOfThisStartSaysCountsAtOnce) {
+  Machine m = word_from_before_the_start(0ms, {"verification_success"});
+  EXPECT_EQ(m.count<action::Reprobe>(), 1);
+}
+
+TEST(BeforeTheStart, ALinkSeenLateIsRememberedOverARestart) {
+  Machine m;
+  m.switched("v1").started();
+  m.pass(1h);
+  event::Switched late{"v2", m.now, false, false, ""};
+  late.link_changed = m.now - 8s;
+  m.send(late);
+  m.restart();
+  m.switched("v2");
+  EXPECT_EQ(m.incident->state().epoch.switched, m.now);
+  EXPECT_EQ(m.incident->state().epoch.processes_since(), m.now - 8s);
+}
+
 TEST(BeforeTheStart, AFailedStartAndWhatAProbeCanRefuteCountAtOnce) {
   for (const char* metric : {"process_exits_total", "probe_success"}) {
     Machine m = alert_before_start({metric});

@@ -176,6 +176,23 @@ TEST_F(JudgeTest, AnUnobservedBatchCommitsNothing) {
   EXPECT_EQ(status().verdict, Verdict::blind);
 }
 
+TEST_F(JudgeTest, AnAlertSaysWhenTheProbeBeganThatMadeItFire) {
+  judge_.set_rules(alert("x > 5"), t0);
+  watch(kShop, {"x"}, 10s);
+  Batch batch;
+  batch.service = kShop;
+  batch.check = "c";
+  batch.began = t0 + 1s;
+  batch.at = t0 + 3s;
+  batch.samples = {sample("x", 9)};
+
+  const Judgement judgement = judge_.on_batch(batch);
+
+  ASSERT_EQ(judgement.alerts.size(), 1U);
+  EXPECT_EQ(judgement.alerts[0].since, t0 + 3s);
+  EXPECT_EQ(judgement.alerts[0].began, t0 + 1s);
+}
+
 TEST_F(JudgeTest, ACheckThatCannotLookBlindsItsRulesAtOnce) {
   judge_.set_rules(alert("x > 5"), t0);
   watch(kShop, {"x"}, 10s);

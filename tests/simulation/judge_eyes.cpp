@@ -72,6 +72,8 @@ class JudgeEyes : public Eyes {
     Base& base = bases_[sense.service];
     if (!base.exits) base = {sense.exits, sense.log_critical};
     if (sense.what == Sense::What::process && began < switched_[sense.service]) base.exits = std::max(*base.exits, sense.exits);
+    if (sense.what == Sense::What::log && began < switched_[sense.service])
+      base.log_critical = std::max(base.log_critical, sense.log_critical);
     counted.exits -= *base.exits;
     counted.log_critical -= base.log_critical;
     Judgement out = pass(now);

@@ -53,7 +53,10 @@ class QuickEyes : public Eyes {
   Judgement on_sense(const Sense& sense, Instant began, Instant now) override {
     Service& s = services_[sense.service];
     Judgement out = on_due(now);
+    const std::size_t due = out.alerts.size();
     if (began < s.epoch && sense.what == Sense::What::process) s.exits = std::max(sense.exits, s.exits.value_or(0));
+    if (began < s.epoch && sense.what == Sense::What::log && sense.looked)
+      s.log_lines = std::max(sense.log_critical, s.log_lines.value_or(0));
     if (began < s.epoch || !sense.looked) return out;  // About the release before; or nothing is known.
     switch (sense.what) {
       case Sense::What::health: see_health(out, s, sense, now); break;
@@ -73,6 +76,7 @@ class QuickEyes : public Eyes {
         break;
     }
     settle(out, s, now);
+    for (std::size_t i = due; i < out.alerts.size(); ++i) out.alerts[i].began = std::min(began, now);
     return out;
   }
 

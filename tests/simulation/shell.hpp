@@ -102,6 +102,7 @@ class Shell {
     std::optional<Instant> due;
     std::uint64_t verifying = 0;  ///< epoch that is verified
     bool has_dependency = false;
+    int lines_read = 0;  ///< critical ones in its log
   };
 
   // shell.cpp

@@ -41,6 +41,7 @@ void Shell::start_service(std::size_t n) {
   Watched& service = services_[n];
   service.plan = &around_.scenario.services[n];
   service.settings = service.plan->settings;
+  service.lines_read = around_.site.service(n).log_critical;
   if (broken("budget")) service.settings.policy.budget_rollbacks = 1000;
   if (broken("cooldown")) service.settings.policy.cooldown = Duration(0);
   if (broken("observe")) service.settings.automation = config::Automation::automatic;

@@ -18,7 +18,12 @@ void Shell::on_sense(const Sense& sense) {
   const std::size_t n = sense.service;
   Watched& service = services_[n];
   if (!service.incident) return;
-  const Instant began = instant(sense.began);
+  Instant began = instant(sense.began);
+  // As checks/log.cpp: lines that could not be read when they were written are told as of the time when they may have been.
+  if (sense.what == Sense::What::log && sense.looked && sense.log_critical > service.lines_read) {
+    began = std::min(began, instant(around_.site.service(n).logged_at[static_cast<std::size_t>(service.lines_read)]));
+    service.lines_read = sense.log_critical;
+  }
   if (sense.looked)
     around_.onlooker.heard(n, (sense.what == Sense::What::health && !sense.healthy) || sense.what != Sense::What::health, sense.began);
   const bool counts = began >= service.incident->state().epoch.switched;
@@ -64,12 +69,12 @@ void Shell::on_link(std::size_t n) {
   event::Switched switched;
   switched.release = world.live;
   switched.at = now();
+  switched.link_changed = changed;
   deliver(n, std::move(switched));
   // Seen late, the new process may already run: the link's own time says which process is the new one.
   if (world.process && world.process->running && world.process->started + kTick > service.incident->state().epoch.processes_since())
     deliver(n, event::Started{world.process->started});
 }
-  switched.link_changed = changed;
 
 /// As engine.cpp gathers it: own failing checks, what is needed, others, and the target, all at once and for no longer than `settle`.
 void Shell::second_opinion(std::size_t n, const action::Reprobe& wanted) {
@@ -173,6 +178,8 @@ void Shell::verify_epoch(std::size_t n, std::uint64_t epoch, Duration until, Tes
   const auto again = [&](Duration delay, Duration next_until, Tests next) {
     around_.clock.in_daemon(delay, [this, n, epoch, next_until, next] { verify_epoch(n, epoch, next_until, next); });
   };
+  constexpr Duration kWithin = 30s;
+  turn();
   if (service.verifying != epoch) return;
   if (!service.incident->state().epoch.started) return again(1s, Duration(0), Tests::unknown);
   const Duration now_true = around_.clock.now();
@@ -182,8 +189,6 @@ void Shell::verify_epoch(std::size_t n, std::uint64_t epoch, Duration until, Tes
   }
   if (until == Duration(0)) until = now_true + kWithin;
   if (tests != Tests::passed && now_true < until) {
-  constexpr Duration kWithin = 30s;
-  turn();
     tests = around_.site.is_blind(n) ? Tests::unknown : around_.site.verification_passes(n) ? Tests::passed : Tests::failed;
     if (tests != Tests::passed) return again(2s, until, tests);
   }

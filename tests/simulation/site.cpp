@@ -100,7 +100,10 @@ void Site::tick(std::size_t n) {
   }
   send(sense);
   if (++service.tick % 3 == 0) {
-    if (shows(service, b.logs_after)) ++service.log_critical;
+    if (shows(service, b.logs_after)) {
+      ++service.log_critical;
+      service.logged_at.push_back(clock_.now());
+    }
     ++service.log_lines;
     for (const Sense::What what : {Sense::What::process, Sense::What::log, Sense::What::app}) {
       Sense other = probe(n);
@@ -125,6 +128,7 @@ void Site::send(Sense sense) {
   if (random_.chance(noise_.duplicated)) arrive(sense, delay + random_.between(1ms, 5s));
 }
 
+/// A manager tells of one process after the other, never of the second one's start before the first one's end.
 void Site::tell_process(std::size_t n, ProcessSeen seen) {
   clock_.in_daemon(random_.between(1ms, 5ms), [this, n, seen] {
     if (ears_.process) ears_.process(n, seen);

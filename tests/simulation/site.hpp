@@ -74,6 +74,7 @@ class Site {
     Duration dependency_down_until{}, blind_until{};
     int exits = 0, log_lines = 0, log_critical = 0;
     double requests = 0, errors = 0, seconds = 0;
+    std::vector<Duration> logged_at{};  ///< of each critical line
     std::map<std::string, Outcome> tokens;
     int tick = 0;
   };

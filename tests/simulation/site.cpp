@@ -130,7 +130,9 @@ void Site::send(Sense sense) {
 
 /// A manager tells of one process after the other, never of the second one's start before the first one's end.
 void Site::tell_process(std::size_t n, ProcessSeen seen) {
-  clock_.in_daemon(random_.between(1ms, 5ms), [this, n, seen] {
+  Duration& told = services_[n].process_told;
+  told = std::max(told, clock_.now() + random_.between(1ms, 5ms));
+  clock_.in_daemon(told - clock_.now(), [this, n, seen] {
     if (ears_.process) ears_.process(n, seen);
   });
 }

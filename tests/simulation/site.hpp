@@ -72,9 +72,10 @@ class Site {
     Process process;
     bool held_down = false;  ///< a person stopped it
     Duration dependency_down_until{}, blind_until{};
+    Duration process_told{};  ///< when its manager's latest word arrives
     int exits = 0, log_lines = 0, log_critical = 0;
-    double requests = 0, errors = 0, seconds = 0;
     std::vector<Duration> logged_at{};  ///< of each critical line
+    double requests = 0, errors = 0, seconds = 0;
     std::map<std::string, Outcome> tokens;
     int tick = 0;
   };

@@ -82,6 +82,8 @@ class Incident {
   /// Whether a decision waits for a person now.
   bool awaits_approval(Instant now) const;
   bool state_trusted() const { return state_trusted_; }
+  /// Since when the live release runs, clean stops seen: a word from before is not about it. Nothing before its start.
+  std::optional<Instant> running_since() const { return warming_since_; }
   /// The input to the guards as things stand, for a person's operation: the engine adds the target facts and its own.
   GuardInput guard_input(Instant now) const;
   /// Ledger rows found on disk at start are entered through this (candidates); returns true when something is new.

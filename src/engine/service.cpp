@@ -332,20 +332,23 @@ void Service::report_tests(const std::vector<rollback::TestResult>& results, Ins
 }
 
 /// After a switch that no operation of ours verifies: runs the tests once the release has started, and repeats what they said so that
-/// silence means a broken watcher. After a gap what they said, or were about to say, is stale: they run anew. The next switch cancels it.
+/// silence means a broken watcher. After a gap, or when it was stopped on purpose, what they said or were about to say is stale: they run
+/// anew once it runs, and so they do where one of them could not look. The next switch cancels it.
 asio::awaitable<void> Service::verify_epoch(std::uint64_t epoch) {
   const auto self = shared_from_this();
   asio::steady_timer timer(engine_.executor_);
   const auto current = [this, epoch] { return incident_->state().epoch.number == epoch; };
   constexpr Duration kPoll = 50ms;
-  while (current() && !incident_->view(engine_.clock_.now()).started)
-    if (!co_await pause(timer, kPoll)) co_return;
   const auto stale = [this](Instant began) {
     engine_.notice_gap(engine_.clock_.now());
-    return engine_.last_gap_end_ > began;
+    const bool ran = !incident_->view(engine_.clock_.now()).stopped_cleanly && incident_->running_since() <= began;
+    return !ran || engine_.last_gap_end_ > began;
   };
   constexpr Duration kRepeat = 15s;
   while (current()) {
+    while (current() && !incident_->view(engine_.clock_.now()).started)
+      if (!co_await pause(timer, kPoll)) co_return;
+    if (!current()) co_return;
     const Instant began = engine_.clock_.now();
     auto results = co_await checks::run_tests(verify_context(incident_->state().epoch.release), settings_.policy.deadline_standard);
     if (!current()) co_return;
@@ -353,10 +356,12 @@ asio::awaitable<void> Service::verify_epoch(std::uint64_t epoch) {
     last_tests_ = results;
     if (engine_.hooks_.tested)
       for (const auto& result : results) engine_.hooks_.tested(key(), result.test, result.kind == rollback::TestResult::Kind::passed);
-    while (current() && !stale(began)) {
+    bool again = false;  // One that could not look has another try, or a release that fails it alone would never be noticed.
+    for (const auto& result : results) again = again || result.kind == rollback::TestResult::Kind::unknown;
+    do {
       report_tests(results, began);
       if (!co_await pause(timer, kRepeat)) co_return;
-    }
+    } while (current() && !again && !stale(began));
   }
 }
 

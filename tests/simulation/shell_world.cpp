@@ -172,7 +172,7 @@ void Shell::arm(std::size_t n, const std::string& release) {
 }
 
 /// After a switch that no rollback of ours verifies: its tests, once the release has started; then what they said is repeated every 15 s.
-/// Tests that could not look at last say nothing.
+/// Tests that could not look at last say nothing, and run anew; and so they do after a gap, or when it was stopped on purpose.
 void Shell::verify_epoch(std::size_t n, std::uint64_t epoch, Duration until, Tests tests) {
   Watched& service = services_[n];
   const auto again = [&](Duration delay, Duration next_until, Tests next) {
@@ -181,12 +181,14 @@ void Shell::verify_epoch(std::size_t n, std::uint64_t epoch, Duration until, Tes
   constexpr Duration kWithin = 30s;
   turn();
   if (service.verifying != epoch) return;
-  if (!service.incident->state().epoch.started) return again(1s, Duration(0), Tests::unknown);
-  const Duration now_true = around_.clock.now();
-  if (until != Duration(0) && last_gap_end_ > until - kWithin) {  // What the tests saw before a gap is stale: they run anew.
+  const Duration now_true = around_.clock.now(), began = until - kWithin;
+  const auto view = service.incident->view(now());
+  const bool ran = !view.stopped_cleanly && service.incident->running_since() <= instant(began);
+  if (until != Duration(0) && (!ran || last_gap_end_ > began)) {  // What the tests saw is stale: they run anew.
     until = Duration(0);
     tests = Tests::unknown;
   }
+  if (until == Duration(0) && !view.started) return again(1s, until, tests);
   if (until == Duration(0)) until = now_true + kWithin;
   if (tests != Tests::passed && now_true < until) {
     tests = around_.site.is_blind(n) ? Tests::unknown : around_.site.verification_passes(n) ? Tests::passed : Tests::failed;
@@ -196,7 +198,7 @@ void Shell::verify_epoch(std::size_t n, std::uint64_t epoch, Duration until, Tes
     around_.onlooker.heard(n, tests == Tests::failed, now_true);
     deliver(eyes_->on_verification(n, tests == Tests::passed, instant(until - kWithin), now()));
   }
-  again(15s, until, tests);
+  again(15s, tests == Tests::unknown ? Duration(0) : until, tests);
 }
 
 // ---- People ----

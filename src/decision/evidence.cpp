@@ -45,15 +45,22 @@ bool Incident::counts(const Remembered& alert, Instant now) const {
   return !from || now >= *from;
 }
 
-/// The process before may have said it, as it was stopped, even if it was heard later: if it still fires when that is out of sight, this
-/// one says it too. @return when that is; nothing where the process before cannot have said it
+/// The process before may have said it, as it was stopped, even if it was heard later; or what is measured over a window holds what was
+/// measured of it between the switch and the start, where there was time for two looks. If it still fires when that is out of sight, this
+/// one says it too. @return when that is; nothing where the process before has no part in it
 std::optional<Instant> Incident::counts_from(const AlertChange& change) const {
-  if (!state_.epoch.started) return std::nullopt;
-  const Instant started = *state_.epoch.started;
-  const bool of_this_one = change.began ? *change.began >= started + kStartTick : change.since >= started;
   const bool about_this_one = reads(change, "process_exits_total") || reads(change, "verification_success") || reads_only_probes(change);
-  if (of_this_one || about_this_one) return std::nullopt;
-  return std::max(started, change.since) + kSeesTheProcessBefore;
+  if (!state_.epoch.started || about_this_one) return std::nullopt;
+  const Instant started = *state_.epoch.started;
+  const bool said_since = change.began ? *change.began >= started + kStartTick : change.since >= started;
+  const bool measured_before = cause_of(change) == Cause::metric &&
+                               std::any_of(settings_.checks.begin(), settings_.checks.end(), [&](const config::CheckSettings& check) {
+                                 const bool feeds =
+                                     std::find(change.checks.begin(), change.checks.end(), check.name) != change.checks.end();
+                                 return feeds && started - state_.epoch.switched > check.interval;
+                               });
+  if (said_since && !measured_before) return std::nullopt;
+  return (said_since ? started : std::max(started, change.since)) + kSeesTheProcessBefore;
 }
 
 std::vector<const Incident::Remembered*> Incident::evidence(Instant now) const {

@@ -78,6 +78,21 @@ TEST(BeforeTheStart, ALineThatIsReadMuchLaterIsOutOfSightMuchLater) {
   EXPECT_EQ(m.count<action::Reprobe>(), 1) << "it still fires";
 }
 
+TEST(BeforeTheStart, WhatIsMeasuredOverAWindowHoldsTheProcessBeforeWhereItRanOnAfterTheSwitch) {
+  for (const Duration ran_on : {Duration(10s), Duration(100ms)}) {
+    Machine m;
+    m.switched("v1").started();
+    m.send(event::Mark{"v1", Standing::good, "tested", "test"});
+    m.pass(1h);
+    m.switched("v2");
+    m.pass(ran_on).started().health(true);
+    m.pass(10s).fires("HighErrorRatio", {"http_requests_total"});
+    EXPECT_EQ(m.count<action::Reprobe>(), ran_on > 1s ? 0 : 1);
+    m.pass(55s);
+    EXPECT_GE(m.count<action::Reprobe>(), 1) << "it still fires";
+  }
+}
+
 TEST(BeforeTheStart, WhatTheVerificationOfThisStartSaysCountsAtOnce) {
   Machine m = word_from_before_the_start(0ms, {"verification_success"});
   EXPECT_EQ(m.count<action::Reprobe>(), 1);

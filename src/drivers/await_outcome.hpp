@@ -32,7 +32,8 @@ inline boost::asio::awaitable<Outcome> await_outcome(boost::asio::any_io_executo
     shared->outcome = std::move(outcome);
     shared->done.cancel();
   });
-  const auto stopped = co_await io::wait_fairly(shared->done, deadline, [shared] { return shared->outcome.has_value(); });
+  auto answered = [shared] { return shared->outcome.has_value(); };
+  const auto stopped = co_await io::wait_fairly(shared->done, deadline, std::move(answered));
   if (!shared->outcome) {
     const bool cancelled = static_cast<bool>(stopped);
     Error error(Errc::outcome_unknown, "the step gave no answer");

@@ -51,7 +51,8 @@ boost::asio::awaitable<R> in_time(boost::asio::any_io_executor executor, std::sh
   auto shared = std::make_shared<in_time_parts::Shared<R>>(executor);
   auto carrying = in_time_parts::carry_out<R>(shared, std::move(owner), std::move(work), who);
   boost::asio::co_spawn(executor, std::move(carrying), boost::asio::detached);
-  const auto stopped = co_await io::wait_fairly(shared->done, longest, [shared] { return shared->result.has_value(); });
+  auto answered = [shared] { return shared->result.has_value(); };
+  const auto stopped = co_await io::wait_fairly(shared->done, longest, std::move(answered));
   if (!shared->result && stopped) co_return Error(Errc::cancelled, "nobody waits for " + who + " any more");
   if (!shared->result)
     co_return Error(Errc::timed_out, who + " gave no answer").because("not within " + format_duration(longest) + "; it may yet happen");

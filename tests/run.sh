@@ -18,4 +18,4 @@ case "$preset" in asan | tsan)
 esac
 cmake --preset "$preset" > /dev/null
 cmake --build "build/$preset"
-ctest --preset "$preset" -j 3 "$@"  # Most scenario tests wait for something: three keep two cores busy.
+ctest --preset "$preset" -j 4 "$@"  # Most scenario tests wait for something: four keep two cores busy.

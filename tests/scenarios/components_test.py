@@ -349,8 +349,8 @@ class TwoProcessesTest(Scenario):
         self.assertEqual(twins.steps(rollback), [("switch", "app"), ("switch", "worker"), ("restart", "app"), ("restart", "worker")])
         for component in ("app", "worker"):
             self.assertEqual((twins.started(component, "v1"), twins.started(component, "v2")), (2, 1), component)
-        code, text = twins.fleet.ctl("ready", "shop", "--format", "json")
-        self.assertIn("worker runs as pid", text, code)
+        wait_for("the pre-flight has looked at both processes", 30,
+                 lambda: "worker runs as pid" in twins.fleet.ctl("ready", "shop", "--format", "json")[1])
 
     def test_a_second_process_that_does_not_come_up_is_told_and_comes_up_once_it_can(self):
         twins = self.twins(verify=[{"type": "checks_healthy", "for": "500ms", "within": "3s"}])

@@ -24,8 +24,7 @@ class FakedWorld(World):
         super().__init__(sweep.bench.binaries, sweep.bench.program, rules=PENDING if settings.pop("pending", False) else None, **settings)
         self.clock = os.path.join(self.root, "clock")
         self.jump("+0")
-        self.start()
-        self.settled("v1")
+        self.begin()
 
     def jump(self, to):
         with open(self.clock + ".new", "w", encoding="ascii") as out:

@@ -111,8 +111,7 @@ class DiskWorld(World):
         self.disks = [Disk(sweep.bench, os.path.join(root, part), kind, mib, inodes) for part in ("state", "tiny")]
         settings.setdefault("process_environment", {})["SIGNALS"] = os.path.join(root, "signals")
         super().__init__(sweep.bench.binaries, sweep.bench.program, root, **settings)
-        self.start()
-        self.settled("v1")
+        self.begin()
 
     def protected(self):
         """Waits until the target is hashed and the link is armed: from here on a rollback needs no space."""
@@ -231,8 +230,7 @@ class Power(Sweep):
         root = os.path.join(self.bench.scratch, "power-%s" % os.urandom(4).hex())
         disk = Disk(self.bench, os.path.join(root, "disk"), mib=32, inodes=1024)
         world = PowerWorld(self, root, disk)
-        world.start()
-        world.settled("v1")
+        world.begin()
         return world
 
     def points(self):

@@ -42,8 +42,7 @@ class Sweep:
 
     def world(self):
         world = World(self.bench.binaries, self.bench.program, **self.settings())
-        world.start()
-        world.settled("v1")
+        world.begin()
         return world
 
     def settings(self):

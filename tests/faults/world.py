@@ -253,6 +253,15 @@ class World(Fleet):
         if not keep_files:
             shutil.rmtree(self.root, ignore_errors=True)
 
+    def begin(self):
+        """Starts its daemon and waits until it watches v1. A world that cannot begin leaves no process behind."""
+        try:
+            self.start()
+            self.settled("v1")
+        except BaseException:
+            self.close()
+            raise
+
     # ---- one trial
 
     def settled(self, release, seconds=20):

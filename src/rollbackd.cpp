@@ -30,6 +30,7 @@
 #include "engine/spawn.hpp"
 #include "io/http_server.hpp"
 #include "io/notify.hpp"
+#include "io/session.hpp"
 #include "metrics/exporter.hpp"
 
 namespace asio = boost::asio;
@@ -113,28 +114,19 @@ class ForkedActor {
     auto ends = io::seqpacket_pair();
     if (ends.has_error()) return ends.error();
     constexpr int kFd = 3;
-    std::vector<std::string> words{program_, "--actor", "--fd", std::to_string(kFd), "--config", config_};
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    if (::posix_spawn_file_actions_init(&actions) != 0 || ::posix_spawnattr_init(&attributes) != 0)
-      return Error::from_errno("cannot start the actor", ENOMEM);
-    sigset_t all, none;
-    sigfillset(&all);
-    sigemptyset(&none);
+    std::vector<std::string> variables;
+    for (char** one = environ; *one != nullptr; ++one) variables.emplace_back(*one);
+    const auto files = [&](posix_spawn_file_actions_t* actions) {
+      int error = ::posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+      if (!error) error = ::posix_spawn_file_actions_adddup2(actions, ends->second.get(), kFd);
+      if (!error) error = ::posix_spawn_file_actions_addclosefrom_np(actions, kFd + 1);
+      return error;
+    };
     // A session of its own: what a terminal sends to the daemon must not end a step.
-    int error = ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-    if (!error) error = ::posix_spawnattr_setsigdefault(&attributes, &all);
-    if (!error) error = ::posix_spawnattr_setsigmask(&attributes, &none);
-    if (!error) error = ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    if (!error) error = ::posix_spawn_file_actions_adddup2(&actions, ends->second.get(), kFd);
-    if (!error) error = ::posix_spawn_file_actions_addclosefrom_np(&actions, kFd + 1);
-    if (!error) error = ::posix_spawn(&pid_, program_.c_str(), &actions, &attributes, argv.data(), environ);
-    ::posix_spawn_file_actions_destroy(&actions);
-    ::posix_spawnattr_destroy(&attributes);
-    if (error) return Error::from_errno("cannot start the actor " + program_, error);
+    const auto pid =
+        io::spawn_session(program_, {program_, "--actor", "--fd", std::to_string(kFd), "--config", config_}, std::move(variables), files);
+    if (pid.has_error()) return Error(pid.error().code, "cannot start the actor").because(pid.error().text());
+    pid_ = *pid;
     return std::move(ends->first);
   }
 

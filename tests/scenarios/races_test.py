@@ -3,7 +3,6 @@ And a bad release that crashes between the switch and its restart."""
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -12,11 +11,23 @@ from harness import BINARIES, Scenario, pull, rollback_of, settled, trigger, wai
 from kill_test import counting_starts, process_of, started_of
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "faults"))
+import inject  # noqa: E402
+from clocks import state_of  # noqa: E402
 from races import Races  # noqa: E402
 from sweep import Bench, perform  # noqa: E402
 from world import tiny  # noqa: E402
 
 ROUNDS = 20
+
+
+def stands_still(pid):
+    """Whether every thread was stopped: while strace watches it, a single one may stop for a moment at any call."""
+    return all(state_of(thread) in "Tt" for thread in inject.threads(pid))
+
+
+def text_of(path):
+    with open(path, encoding="utf-8", errors="replace") as text:
+        return text.read()
 
 
 class Race(Scenario):
@@ -45,24 +56,24 @@ class Race(Scenario):
         wait_for("v1 can be gone back to", 20, lambda: fleet.status(service)["protected"])
         starts = started_of(service, "v1")
         bad, _ = process_of(fleet, service)
-        # The record of the switch takes its time: in it the keeper restarts what crashes.
-        slow = subprocess.Popen(["strace", "-f", "-qq", "-o", os.devnull, "-P", os.path.join(fleet.state, "shop.demo.state"), "-e",
-                                 "trace=pwrite64", "-e", "inject=pwrite64:delay_enter=500000", "-p", str(fleet.daemon.pid)],
-                                stdin=subprocess.DEVNULL)
-        self.addCleanup(slow.wait, 10)
-        self.addCleanup(slow.terminate)
-        tasks = "/proc/%d/task" % fleet.daemon.pid
-
-        def traced():
-            for task in os.listdir(tasks):
-                with open(os.path.join(tasks, task, "status"), encoding="utf-8") as text:
-                    if "TracerPid:\t0" in text.read():
-                        return False
-            return True
-        wait_for("the daemon is slowed down", 10, traced)
+        daemon = fleet.daemon
+        strace = inject.Strace(daemon.pid, *inject.inject("renameat2", "signal=STOP", 1), follow=True)
+        self.addCleanup(daemon.send_signal, signal.SIGCONT)
+        self.addCleanup(strace.close)
         pull(service)
-        wait_for("`current` leads to v1", 40, lambda: service.live() == "v1", 0.005)
+        wait_for("`current` leads to v1", 40, lambda: service.live() == "v1" and stands_still(daemon.pid))
+        strace.close()
+        # It goes on from the switch to its record, which holds when the switch was, and stands still there: its keeper alone starts what crashes.
+        written = os.path.join(fleet.root, "strace")
+        strace = inject.Strace(daemon.pid, "-P", os.path.join(fleet.state, "shop.demo.state"), *inject.inject("pwrite64", "signal=STOP", 1),
+                               follow=True, output=written)
+        self.addCleanup(strace.close)
+        daemon.send_signal(signal.SIGCONT)
+        wait_for("the switch is recorded", 20, lambda: "pwrite64(" in text_of(written) and stands_still(daemon.pid))
         os.kill(bad, signal.SIGKILL)
+        wait_for("its keeper started v1", 20, lambda: started_of(service, "v1") == starts + 1 and process_of(fleet, service)[0] not in (None, bad))
+        strace.close()
+        daemon.send_signal(signal.SIGCONT)
 
         row = rollback_of(fleet, service, "v2", 60)
         self.assertEqual(row["status"], "succeeded", row)

@@ -41,6 +41,8 @@ std::string why_kept(const ServiceState& state, std::string_view release, const 
   if (release == state.epoch.release) return "it is live";
   if (release == state.epoch.from) return "it was live before " + state.epoch.release;
   if (std::find(in_use.begin(), in_use.end(), release) != in_use.end()) return "something refers to it";
+  if (entry->last_live == Instant{} && entry->first_seen >= state.epoch.switched)
+    return "it was never live and came after " + state.epoch.release + ": it may be the next deployment";
   if (state.incident) return "an incident is open";
   if (const Choice choice = choose_target(state, {}); choice.target && release == choice.target->id)
     return "it is the release to go back to";

@@ -60,7 +60,8 @@ struct Retention {
 /// Why `release` may not be removed from disk whatever the policy says; empty when it may.
 std::string why_kept(const ServiceState& state, std::string_view release, const std::vector<std::string>& in_use);
 /// Which of `on_disk` may be removed, the longest not live first. Never the live one, the one before it, the last good one, one in
-/// `in_use`, one that the ledger does not know (somebody may still be writing it), or any while an incident is open.
+/// `in_use`, one that the ledger does not know (somebody may still be writing it), one that was never live and first seen after the live
+/// one's switch (it is staged for the next deployment), or any while an incident is open.
 std::vector<std::string> to_remove(const ServiceState& state, const std::vector<std::string>& on_disk, const Retention& policy,
                                    Instant now);
 

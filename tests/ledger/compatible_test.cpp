@@ -148,6 +148,37 @@ TEST(Retention, RemovesOnlyWhatNothingNeeds) {
   EXPECT_THAT(to_remove(state, disk, policy, now), ElementsAre()) << "an incident needs them all";
 }
 
+TEST(Retention, WhatWaitsForItsDeploymentStays) {
+  ServiceState state;
+  std::vector<std::string> disk;
+  for (int i = 0; i < 4; ++i) {
+    disk.push_back("r" + std::to_string(i));
+    note_live(state, named(disk.back()), kT0 + i * Duration(1h));
+  }
+  state.epoch.release = "r3";
+  state.epoch.from = "r2";
+  state.epoch.switched = kT0 + 3h;
+  const auto enter = [&](const std::string& id, Instant now) {
+    LedgerEntry entry;
+    entry.release.id = id;
+    entry.first_seen = now;
+    state.ledger.insert(state.ledger.begin(), entry);
+    disk.push_back(id);
+  };
+  enter("never-taken", kT0 + 2h);
+  enter("staged", kT0 + 4h);
+  Retention policy;
+  policy.keep = 1;
+  EXPECT_THAT(to_remove(state, disk, policy, kT0 + 100h), ElementsAre("r0", "r1")) << "never-taken is the newest that may go";
+  EXPECT_THAT(why_kept(state, "staged", {}), HasSubstr("next deployment"));
+
+  note_live(state, named("r4"), kT0 + 5h);  // Another one was deployed in its place.
+  state.epoch.release = "r4";
+  state.epoch.from = "r3";
+  state.epoch.switched = kT0 + 5h;
+  EXPECT_THAT(to_remove(state, disk, policy, kT0 + 100h), ElementsAre("r0", "r1", "never-taken", "r2"));
+}
+
 /// Releases of two components, each an hour younger than the one before: "v1+c1" is app v1 with config c1.
 struct Pairs {
   ServiceState state;

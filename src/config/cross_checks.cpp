@@ -313,8 +313,15 @@ void check_components(const ServiceSettings& service, const std::string& path, R
   if (all.size() > kComponentsMax)
     reader.problem_at(at(path, "components", kComponentsMax), "a service has at most " + std::to_string(kComponentsMax) + " components",
                       "make some of them a service of their own");
-  std::map<std::string, std::size_t> links;
+  std::map<std::string, std::size_t> links, outputs;
   for (std::size_t i = 0; i < all.size(); ++i) {
+    if (const std::string& output = all[i].process.output; !output.empty()) {
+      const auto [first, fresh] = outputs.emplace(output, i);
+      if (!fresh)
+        reader.problem_at(at(path, "components", i) + ".process.output",
+                          "the process of the component \"" + all[first->second].name + "\" writes to " + output + " too",
+                          "each process needs its own file: one would rotate what the other one writes");
+    }
     if (all[i].current.empty()) continue;
     const auto [first, fresh] = links.emplace(all[i].current, i);
     if (!fresh)

@@ -104,15 +104,16 @@ void expand_component(Node& service, const Source& source, Reader& reader) {
   add(service, "components", std::move(components));
 }
 
-void complete_component(Node& component, const Node& service, const std::string& state_directory) {
+/// `first`: of its service. Each further process has a directory of its own below the service's, as the engine makes it.
+void complete_component(Node& component, const Node& service, const std::string& state_directory, bool first) {
   const std::string current = text_of(component, "current");
   if (!current.empty()) add_default(component, "releases", directory_of(current) + "/releases");
   Node* process = find(component, "process", Node::Kind::object);
   if (!process || text_of(*process, "manager") != "supervised") return;
   if (!current.empty()) add_default(*process, "working_directory", current);
-  const std::string name = text_of(service, "name"), environment = text_of(service, "environment");
-  if (is_name(name) && is_name(environment))
-    add_default(*process, "output", state_directory + "/services/" + name + "." + environment + "/output.log");
+  const std::string name = text_of(service, "name"), environment = text_of(service, "environment"), own = text_of(component, "name");
+  if (is_name(name) && is_name(environment) && (first || is_name(own)))
+    add_default(*process, "output", state_directory + "/services/" + name + "." + environment + (first ? "" : "/" + own) + "/output.log");
 }
 
 /// Whether a manager of ours notices the process's exits by itself.
@@ -230,7 +231,8 @@ void expand_service(Node& service, const std::string& state_directory, const Sou
   expand_component(service, source, reader);
   if (Node* components = find(service, "components", Node::Kind::array))
     for (Node& component : components->elements)
-      if (component.kind == Node::Kind::object) complete_component(component, service, state_directory);
+      if (component.kind == Node::Kind::object)
+        complete_component(component, service, state_directory, &component == &components->elements.front());
   expand_checks(service, source, reader);
   expand_verify(service);
   name_by(service, "hooks", "at");

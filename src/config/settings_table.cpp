@@ -191,8 +191,9 @@ const Table& process_table() {
         .only = "supervised"},
        {.key = "output",
         .kind = K::path,
-        .doc = "File that takes the process's output; services/NAME.ENVIRONMENT/output.log in the state directory unless given, or with an "
-               "actor in its own directory, which only root may enter.",
+        .doc =
+            "File that takes the process's output; services/NAME.ENVIRONMENT/output.log in the state directory unless given (of a further "
+            "component .../COMPONENT/output.log), or with an actor in its own directory, which only root may enter.",
         .set = set<&ProcessSettings::output>,
         .only = "supervised"},
        {.key = "output_bytes_max",

@@ -279,6 +279,18 @@ TEST(Load, ComponentsThatMoveTogetherHaveTheirOwnNamesAndLinksAndTheFirstHasTheP
 
   EXPECT_THAT(problems(with(R"({"current": "/c"}, {"name": "b", "current": "/c"})")),
               ElementsAre(HasSubstr("the link /c belongs to the component \"app\" too")));
+
+  const auto process = [](const std::string& more) {
+    return R"("process": {"manager": "supervised", "command": ["/bin/a"])" + more + "}}";
+  };
+  const Loaded own = with(R"({"current": "/c", )" + process("") + R"(, {"name": "worker", "current": "/d", )" + process(""));
+  EXPECT_THAT(problems(own), ::testing::IsEmpty());
+  ASSERT_EQ(own.settings.services[0].components.size(), 2U);
+  EXPECT_EQ(own.settings.services[0].components[0].process.output, "/var/lib/rollbackd/services/a.p/output.log");
+  EXPECT_EQ(own.settings.services[0].components[1].process.output, "/var/lib/rollbackd/services/a.p/worker/output.log");
+  EXPECT_THAT(problems(with(R"({"current": "/c", )" + process(R"(, "output": "/o")") + R"(, {"name": "worker", "current": "/d", )" +
+                            process(R"(, "output": "/o")"))),
+              ElementsAre(HasSubstr("the process of the component \"app\" writes to /o too")));
   EXPECT_THAT(problems(with(R"({"current": "/c"}, {"current": "/d"})")), ElementsAre(HasSubstr("app")));
   EXPECT_THAT(problems(with(R"({"name": "config", "current": "/c"},
  {"name": "app", "current": "/d", "process": {"manager": "systemd", "unit": "a.service"}})")),

@@ -21,6 +21,7 @@
 #include "base/text.hpp"
 #include "cli/load.hpp"
 #include "cli/offline.hpp"
+#include "cli/usage.hpp"
 #include "drivers/actor_client.hpp"
 #include "drivers/actor_server.hpp"
 #include "drivers/driver.hpp"
@@ -359,7 +360,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 1;
+    return cli::end_of_parse(app, error);
   }
   if (!options.keeper.empty()) return drivers::run_keeper(options.keeper);
   if (options.hook_guard) return drivers::run_hook_guard();

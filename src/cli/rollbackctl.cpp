@@ -29,6 +29,7 @@
 #include "cli/replay.hpp"
 #include "cli/test_rules.hpp"
 #include "cli/token.hpp"
+#include "cli/usage.hpp"
 #include "engine/commands.hpp"
 
 namespace rollbackd::cli {
@@ -298,7 +299,7 @@ int show_config(const Options& options) {
 /// True when exactly one of a service and --all was given; says so otherwise.
 bool one_or_all(const Options& options) {
   if (options.service.empty() == options.all) return true;
-  fail(Error(Errc::invalid_argument, "name a service, or --all"));
+  fail(Error(Errc::invalid_argument, "name a service, or --all").try_next("rollbackctl status lists the services"));
   return false;
 }
 
@@ -385,7 +386,7 @@ int rollbackctl(int argc, char** argv) {
   rollback->add_option("--timeout", o.wait_timeout, "How long to wait")->capture_default_str();
   rollback->callback([&] {
     if (o.service.empty() == o.group.empty()) {
-      result = fail(Error(Errc::invalid_argument, "name a service, or --group"));
+      result = fail(Error(Errc::invalid_argument, "name a service, or --group").try_next("rollbackctl status lists the services"));
       return;
     }
     if (!need_reason(o)) {
@@ -536,7 +537,7 @@ int rollbackctl(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 1;
+    return end_of_parse(app, error);
   }
   return result;
 }

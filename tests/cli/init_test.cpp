@@ -229,11 +229,32 @@ TEST(Generate, CompletionAndManualKnowTheCommandsAndTheirOptions) {
   EXPECT_THAT(settings, AllOf(HasSubstr(".It Cm services[].policy.bake_time Pq default: Li 10m\n"), HasSubstr(".It Cm state_directory")));
 }
 
+TEST(Options, ALineThatCannotBeTakenIsAnsweredWithTheNextStep) {
+  const auto said = [](const std::vector<std::string>& line) {
+    const Ran ran = ctl(line);
+    EXPECT_EQ(ran.code, 1);
+    EXPECT_EQ(ran.out, "");
+    return ran.err;
+  };
+  EXPECT_EQ(said({}), "rollbackctl: rollbackctl needs a command\n  next: rollbackctl --help\n");
+  EXPECT_EQ(said({"rolback", "shop"}),
+            "rollbackctl: rollbackctl has no command \"rolback\"\n  next: did you mean \"rollback\"? Else: rollbackctl --help\n");
+  EXPECT_EQ(said({"rollback", "shop", "--emergancy"}),
+            "rollbackctl: rollbackctl rollback has no option \"--emergancy\"\n  next: did you mean \"--emergency\"? Else: rollbackctl "
+            "rollback --help\n");
+  EXPECT_EQ(said({"rollback", "shop", "demo"}),
+            "rollbackctl: \"demo\" is one word too many for rollbackctl rollback\n  next: rollbackctl rollback --help\n");
+  EXPECT_EQ(said({"check"}), "rollbackctl: rollbackctl check needs a command\n  next: one of config, rules\n");
+  EXPECT_EQ(said({"approve"}), "rollbackctl: service is required\n  next: rollbackctl approve --help\n");
+  EXPECT_EQ(said({"rollback", "--reason", "r"}),
+            "rollbackctl: name a service, or --group\n  next: rollbackctl status lists the services\n");
+}
+
 TEST(Options, AWrongWordIsToldWhichThereAre) {
   const Ran format = ctl({"--format", "xml", "status"}), drill = ctl({"drill", "shop", "--inject", "boom"});
 
   EXPECT_EQ(format.code, 1);
-  EXPECT_EQ(format.err, "--format: there is no \"xml\"\n  next: write one of table, json\nRun with --help for more information.\n");
+  EXPECT_EQ(format.err, "rollbackctl: --format: there is no \"xml\"\n  next: write one of table, json\n");
   EXPECT_EQ(drill.code, 1);
   EXPECT_THAT(drill.err, HasSubstr("--inject: there is no \"boom\"\n  next: write one of crash, 500, log\n"));
   EXPECT_THAT(ctl({"explain", "--help"}).out, HasSubstr("{table,json,markdown}"));

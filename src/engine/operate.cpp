@@ -188,6 +188,8 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
         outcome.error = Error(Errc::refused, "not begun").because(stopped);
       }
       const Instant ended = engine_.clock_.now();
+      // One instant for the restart and for verification, however long the words in between take: who began later began after the switch.
+      if (run->step.action == "switch" && outcome.ok()) outcome.facts.set("at_ns", ended.ns());
       if (run->undo) {
         in_place.reset();
       } else if ((run->step.action == "switch" && outcome.ok()) || (run->step.action == "hook" && in_place)) {

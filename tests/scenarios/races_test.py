@@ -43,6 +43,13 @@ class Race(Scenario):
 
     @unittest.skipUnless(shutil.which("strace"), "no strace")
     def test_a_release_that_its_keeper_started_after_the_switch_is_not_started_once_more(self):
+        """Its keeper alone starts what crashes while the daemon stands still: where it writes its record, which holds when the switch was, and
+        before that, where it says what the switch ended."""
+        for call, path in (("pwrite64", "state/shop.demo.state"), ("write", "rollbackd.log")):
+            with self.subTest(call):
+                self.started_by_its_keeper(call, path)
+
+    def started_by_its_keeper(self, call, path):
         fleet, service = self.shop()
         body = service.configuration()["components"]
         body[0]["process"]["restart_delay"] = "10ms"
@@ -63,13 +70,12 @@ class Race(Scenario):
         pull(service)
         wait_for("`current` leads to v1", 40, lambda: service.live() == "v1" and stands_still(daemon.pid))
         strace.close()
-        # It goes on from the switch to its record, which holds when the switch was, and stands still there: its keeper alone starts what crashes.
         written = os.path.join(fleet.root, "strace")
-        strace = inject.Strace(daemon.pid, "-P", os.path.join(fleet.state, "shop.demo.state"), *inject.inject("pwrite64", "signal=STOP", 1),
-                               follow=True, output=written)
+        strace = inject.Strace(daemon.pid, "-P", os.path.join(fleet.root, path), *inject.inject(call, "signal=STOP", 1), follow=True,
+                               output=written)
         self.addCleanup(strace.close)
         daemon.send_signal(signal.SIGCONT)
-        wait_for("the switch is recorded", 20, lambda: "pwrite64(" in text_of(written) and stands_still(daemon.pid))
+        wait_for("the daemon stands still after the switch", 20, lambda: call + "(" in text_of(written) and stands_still(daemon.pid))
         os.kill(bad, signal.SIGKILL)
         wait_for("its keeper started v1", 20, lambda: started_of(service, "v1") == starts + 1 and process_of(fleet, service)[0] not in (None, bad))
         strace.close()

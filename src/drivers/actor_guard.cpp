@@ -83,8 +83,10 @@ Result<> may_switch(const config::ServiceSettings& service, const config::Compon
 }
 
 bool stands_at(const config::ComponentSettings& component, const std::string& value) {
+  const auto links = open_by_parts(parent_of(component.current), O_PATH);
+  if (links.has_error()) return false;
   char found[PATH_MAX];
-  const ssize_t n = ::readlink(component.current.c_str(), found, sizeof found);
+  const ssize_t n = ::readlinkat(links->get(), name_in(component.current).c_str(), found, sizeof found);
   return n >= 0 && std::string(found, static_cast<std::size_t>(n)) == value;
 }
 

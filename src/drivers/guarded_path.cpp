@@ -74,4 +74,11 @@ Result<Fd> open_by_parts(const std::string& path, int flags) {
   return out;
 }
 
+Result<Fd> open_directory(const std::string& path, bool guarded) {
+  if (guarded) return open_by_parts(path, O_RDONLY);
+  Fd out(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!out) return Error::from_errno("cannot open " + path, errno);
+  return out;
+}
+
 }  // namespace rollbackd::drivers

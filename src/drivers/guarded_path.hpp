@@ -21,4 +21,7 @@ std::string distrust(const struct stat& facts);
 /// @return `refused` for a link that is not followed and for what is no directory
 Result<io::Fd> open_by_parts(const std::string& path, int flags);
 
+/// Opens the directory `path` for reading and for changes in it: by its parts where `guarded` (DriverContext::guarded), else as it is.
+Result<io::Fd> open_directory(const std::string& path, bool guarded);
+
 }  // namespace rollbackd::drivers

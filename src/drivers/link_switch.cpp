@@ -20,13 +20,6 @@ using io::Fd;
 
 constexpr int kPutBackTries = 8;  // Each try loses only to yet another deployment from outside, within microseconds.
 
-Result<Fd> open_directory(const LinkPlace& place) {
-  if (place.guarded) return open_by_parts(place.directory, O_RDONLY);
-  Fd directory(::open(place.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory) return Error::from_errno("cannot open " + place.directory, errno);
-  return directory;
-}
-
 Result<LinkFacts> facts_of(int directory, const std::string& name) {
   LinkFacts out;
   // Until both calls saw the same link: one may be replaced between them. The last answer stands.
@@ -159,7 +152,7 @@ Result<LinkFacts> look_at_link(const LinkPlace& place) {
 }
 
 Result<bool> arm_link(const LinkPlace& place, const std::string& to_value, const Exchange& exchange) {
-  auto directory = open_directory(place);
+  auto directory = open_directory(place.directory, place.guarded);
   if (directory.has_error()) return directory.error();
   const int fd = directory.value().get();
   if (auto armed = ensure_armed(fd, place, to_value); armed.has_error()) return armed.error();
@@ -176,7 +169,7 @@ Result<bool> arm_link(const LinkPlace& place, const std::string& to_value, const
 
 Outcome switch_link(const LinkPlace& place, const std::string& from_value, const std::string& to_value, const Exchange& exchange,
                     const DirectoryCheck& check) {
-  auto opened = open_directory(place);
+  auto opened = open_directory(place.directory, place.guarded);
   if (opened.has_error()) return failed(opened.error());
   const int directory = opened.value().get();
   if (auto may = check ? check(directory) : Result<>(); may.has_error())

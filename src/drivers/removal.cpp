@@ -101,18 +101,15 @@ Outcome finish(int releases, dev_t device, const Layout& layout, const std::stri
 
 Outcome remove_release(const Layout& layout, const std::string& release) {
   if (!is_release_id(release)) return refused(printable(release), "that is no release id");
-  Fd releases;
-  if (layout.place.guarded) {  // As the switch: nobody who owns a directory above it shall lead us to another one.
-    auto opened = open_by_parts(layout.releases, O_RDONLY);
-    if (opened.has_error()) return refused(release, opened.error().text());
-    releases = std::move(*opened);
-  } else {
-    releases.reset(::open(layout.releases.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  }
+  // Guarded as the switch: nobody who owns a directory above it shall lead us to another one.
+  Result<Fd> opened = open_directory(layout.releases, layout.place.guarded);
+  if (opened.has_error() && opened.error().code == Errc::refused) return refused(release, opened.error().text());
+  if (opened.has_error()) return Outcome{Outcome::Status::failed, Json::object(), opened.error()};
+  const Fd releases = std::move(*opened);
   struct stat parent {
   }, facts{};
-  if (!releases || ::fstat(releases.get(), &parent) != 0)
-    return Outcome{Outcome::Status::failed, Json::object(), failed("open", layout.releases, errno)};
+  if (::fstat(releases.get(), &parent) != 0)
+    return Outcome{Outcome::Status::failed, Json::object(), failed("look at", layout.releases, errno)};
   // What an interruption left behind goes first: the hidden name must be free.
   Outcome rest = finish(releases.get(), parent.st_dev, layout, release);
   if (rest.status == Outcome::Status::failed) return rest;

@@ -25,6 +25,7 @@
 #include "base/text.hpp"
 #include "drivers/actor_config.hpp"
 #include "drivers/await_outcome.hpp"
+#include "drivers/guarded_path.hpp"
 #include "drivers/layout.hpp"
 #include "drivers/manifest.hpp"
 #include "drivers/release_reading.hpp"
@@ -51,18 +52,29 @@ Outcome refused(std::string what, std::string why) {
   return Outcome{Outcome::Status::refused, Json::object(), Error(Errc::refused, std::move(what)).because(std::move(why))};
 }
 
-Result<> write_marker(const std::string& path, const std::string& text) {
-  const std::string temporary = path + ".new";
-  Fd file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644));
-  if (!file) return Error::from_errno("cannot write " + temporary, errno);
+std::string marker_of(const std::string& release) { return "." + release + ".BAD_RELEASE"; }
+
+Result<> write_marker(const Layout& layout, const std::string& release, const std::string& text) {
+  const std::string name = marker_of(release), temporary = name + ".new", path = layout.releases + "/" + name;
+  const auto releases = open_directory(layout.releases, layout.place.guarded);
+  if (releases.has_error()) return releases.error();
+  // A file of its own: what somebody left or put there under that name is not written into.
+  if (::unlinkat(releases->get(), temporary.c_str(), 0) != 0 && errno != ENOENT) return Error::from_errno("cannot write " + path, errno);
+  Fd file(::openat(releases->get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
+  if (!file) return Error::from_errno("cannot write " + path, errno);
   const ssize_t n = ::write(file.get(), text.data(), text.size());
-  if (n != static_cast<ssize_t>(text.size())) {
-    const int why = n < 0 ? errno : ENOSPC;
-    ::unlink(temporary.c_str());
-    return Error::from_errno("cannot write " + temporary, why);
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return Error::from_errno("cannot write " + path, errno);
-  return {};
+  int why = n < 0 ? errno : n != static_cast<ssize_t>(text.size()) ? ENOSPC : 0;
+  if (why == 0 && ::renameat(releases->get(), temporary.c_str(), releases->get(), name.c_str()) != 0) why = errno;
+  if (why == 0) return {};
+  ::unlinkat(releases->get(), temporary.c_str(), 0);
+  return Error::from_errno("cannot write " + path, why);
+}
+
+Result<> remove_marker(const Layout& layout, const std::string& release) {
+  const auto releases = open_directory(layout.releases, layout.place.guarded);
+  if (releases.has_error()) return releases.error();
+  if (::unlinkat(releases->get(), marker_of(release).c_str(), 0) == 0 || errno == ENOENT) return {};
+  return Error::from_errno("cannot remove " + layout.releases + "/" + marker_of(release), errno);
 }
 
 /// For the actor: the link would lead, from where it is put, to the directory of that release and to no other.
@@ -209,16 +221,10 @@ class Symlink final : public Driver {
 
   asio::awaitable<Result<>> mark_bad(std::string release, std::string reason) override {
     if (auto id = check_release_id(release); id.has_error()) co_return id.error();
-    const std::string path = layout_.releases + "/." + release + ".BAD_RELEASE";
-    if (reason.empty()) {
-      auto away = [path]() -> Result<> {
-        if (::unlink(path.c_str()) == 0 || errno == ENOENT) return {};
-        return Error::from_errno("cannot remove " + path, errno);
-      };
-      co_return co_await context_.steps->run(std::move(away));
-    }
-    auto work = [path, text = format_rfc3339(context_.clock->now()) + " " + cut(printable(reason), kReasonBytesMax) + "\n"] {
-      return write_marker(path, text);
+    std::string text;
+    if (!reason.empty()) text = format_rfc3339(context_.clock->now()) + " " + cut(printable(reason), kReasonBytesMax) + "\n";
+    auto work = [layout = layout_, release, text = std::move(text)] {
+      return text.empty() ? remove_marker(layout, release) : write_marker(layout, release, text);
     };
     co_return co_await context_.steps->run(std::move(work));
   }

@@ -35,8 +35,9 @@ class SymlinkTest : public ::testing::Test {
     fs::create_directory_symlink(dir / "releases/v2", dir / "current");
     make();
   }
-  void make(Exchange exchange = exchange_names) {
+  void make(Exchange exchange = exchange_names, bool guarded = false) {
     DriverContext made;
+    made.guarded = guarded;
     made.executor = context.get_executor();
     made.clock = &clock;
     made.steps = &steps;
@@ -370,6 +371,31 @@ TEST_F(SymlinkTest, MarksABadReleaseBesideItNotInIt) {
   ASSERT_TRUE(run_until_done(context, driver->mark_bad("v1", ""))->has_value());
   EXPECT_FALSE(std::filesystem::exists(dir / "releases/.v1.BAD_RELEASE")) << "without a reason the note goes";
   EXPECT_TRUE(run_until_done(context, driver->mark_bad("v1", ""))->has_value()) << "and again";
+}
+
+TEST_F(SymlinkTest, ANoteIsAFileOfItsOwnWhateverLiesUnderItsName) {
+  rollbackd::testing::write_file(dir / "others", "theirs");
+  std::filesystem::create_hard_link(dir / "others", dir / "releases/.v1.BAD_RELEASE.new");
+  std::filesystem::create_symlink(dir / "others", dir / "releases/.v1.BAD_RELEASE");
+
+  ASSERT_TRUE(run_until_done(context, driver->mark_bad("v1", "crashed"))->has_value());
+
+  EXPECT_EQ(rollbackd::testing::read_file(dir / "others"), "theirs");
+  EXPECT_THAT(rollbackd::testing::read_file(dir / "releases/.v1.BAD_RELEASE"), HasSubstr("crashed"));
+}
+
+TEST_F(SymlinkTest, AGuardedDriverWritesNoNoteThroughALinkOfSomebodyElse) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can make another's link";
+  std::filesystem::rename(dir / "releases", dir / "elsewhere");
+  std::filesystem::create_symlink(dir / "elsewhere", dir / "releases");
+  ASSERT_EQ(::lchown((dir / "releases").c_str(), 65534, 65534), 0);
+  make(exchange_names, true);
+
+  EXPECT_EQ(run_until_done(context, driver->mark_bad("v1", "crashed"))->error().code, Errc::refused);
+  EXPECT_EQ(run_until_done(context, driver->mark_bad("v1", ""))->error().code, Errc::refused);
+  EXPECT_FALSE(std::filesystem::exists(dir / "elsewhere/.v1.BAD_RELEASE"));
+  make();
+  EXPECT_TRUE(run_until_done(context, driver->mark_bad("v1", "crashed"))->has_value()) << "without more rights than the others";
 }
 
 /// Runs a watch beside the test's own doing.

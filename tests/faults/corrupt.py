@@ -1,4 +1,5 @@
 """Files full of garbage: the history, which is no truth, and the state file, which is the truth for acting."""
+import contextlib
 import os
 import random
 import sqlite3
@@ -95,7 +96,7 @@ class History(Sweep):
     @staticmethod
     def sane(path):
         try:
-            with sqlite3.connect("file:%s?mode=ro&immutable=1" % path, uri=True) as database:
+            with contextlib.closing(sqlite3.connect("file:%s?mode=ro&immutable=1" % path, uri=True)) as database:
                 return database.execute("PRAGMA integrity_check").fetchone()[0] == "ok" and \
                     database.execute("SELECT count(*) FROM operations").fetchone() is not None
         except (sqlite3.Error, OSError, UnicodeDecodeError):

@@ -1,5 +1,6 @@
 """A service small enough to be rolled back a thousand times, and a judge that looks at it from outside: the link by inotify, the process by
 its own log of starts, the history as SQLite on the disk. Nothing that is judged is taken from the daemon's word alone."""
+import contextlib
 import ctypes
 import json
 import os
@@ -328,7 +329,7 @@ class World(Fleet):
     def stored(self):
         """Every row of operations as SQLite has it on the disk, without the daemon."""
         path = os.path.join(self.state, "history.sqlite")
-        with sqlite3.connect("file:%s?mode=ro" % path, uri=True, timeout=5) as database:
+        with contextlib.closing(sqlite3.connect("file:%s?mode=ro" % path, uri=True, timeout=5)) as database:
             database.row_factory = sqlite3.Row
             return [dict(row) for row in database.execute("SELECT * FROM operations")]
 

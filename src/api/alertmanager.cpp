@@ -117,7 +117,8 @@ std::optional<Instant> parse_rfc3339(std::string_view text) {
                                          std::chrono::day(static_cast<unsigned>(*day))};
   if (!text.empty() || !date.ok()) return std::nullopt;
   const std::int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
-  const std::int64_t seconds = days * 86'400 + *hour * 3600 + *minute * 60 + *second - offset_minutes * 60;
+  const std::int64_t of_day = ((std::int64_t{*hour} * 60) + *minute - offset_minutes) * 60 + *second;
+  const std::int64_t seconds = days * 86'400 + of_day;
   if (seconds < 0) return std::nullopt;
   return Instant(seconds * 1'000'000'000 + nanoseconds);
 }

@@ -15,7 +15,6 @@ namespace rollbackd::api {
 namespace asio = boost::asio;
 using io::ServerRequest;
 using io::ServerResponse;
-using prometheus::bad_parameter;
 using prometheus::success;
 
 namespace {

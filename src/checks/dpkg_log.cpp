@@ -26,7 +26,7 @@ std::optional<std::int64_t> seconds_of(std::string_view text) {
   if (year < 0 || month < 0 || day < 0 || hour < 0 || minute < 0 || second < 0) return std::nullopt;
   const auto date = std::chrono::year(year) / month / day;
   if (!date.ok()) return std::nullopt;
-  return std::chrono::sys_days(date).time_since_epoch().count() * std::int64_t{86'400} + hour * 3600 + minute * 60 + second;
+  return std::chrono::sys_days(date).time_since_epoch().count() * std::int64_t{86'400} + (std::int64_t{hour} * 60 + minute) * 60 + second;
 }
 
 }  // namespace

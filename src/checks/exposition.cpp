@@ -284,8 +284,7 @@ Result<> ExpositionParser::finish() {
   if (failed_) return *failed_;
   if (!pending_.empty()) {
     const std::string line = std::exchange(pending_, {});
-    const Result<> read = read_line(line);
-    if (read.has_error()) return read;
+    if (auto read = read_line(line); read.has_error()) return read;
   }
   if (format_ == ExpositionFormat::openmetrics && !ended_) {
     ++line_;

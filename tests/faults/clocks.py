@@ -1,12 +1,13 @@
 """Clocks that jump and a daemon that is stopped: no action without fresh evidence, cooldowns neither skipped nor endless."""
 import os
 import signal
+import subprocess
 import time
 
 import inject
 from kills import ended_on_disk
 from sweep import Fresh, Sweep
-from world import UNENDED, Violation, World, brief, expect, wait_for
+from world import HERE, UNENDED, Violation, World, brief, expect, wait_for
 
 LIBRARIES = ("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
              "/usr/lib/faketime/libfaketimeMT.so.1")
@@ -17,24 +18,38 @@ PENDING = {"groups": [{"name": "tiny", "rules": [{"alert": "Unhealthy", "expr": 
 COOLDOWN = 6.0
 
 
+class Faketime:
+    """A wall clock that jumps, for the processes that begin with its environment; the monotonic clocks and all timers are the kernel's."""
+
+    def __init__(self, scratch):
+        self.path, self.timers = os.path.join(scratch, "clock"), os.path.join(scratch, "timers.so")
+        subprocess.run([os.environ.get("CC", "cc"), "-O1", "-shared", "-fPIC", "-o", self.timers, os.path.join(HERE, "timers.c")], check=True)
+        self.jump("+0")
+
+    @staticmethod
+    def library():
+        return next((path for path in LIBRARIES if os.path.exists(path)), "")
+
+    def jump(self, to):
+        with open(self.path + ".new", "w", encoding="ascii") as out:
+            out.write(to + "\n")
+        os.replace(self.path + ".new", self.path)
+
+    def environment(self):
+        return {"LD_PRELOAD": self.timers + ":" + self.library(), "FAKETIME_NO_CACHE": "1", "FAKETIME_TIMESTAMP_FILE": self.path,
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
+
+
 class FakedWorld(World):
-    """Its daemon reads the wall clock through libfaketime; the monotonic clocks are the kernel's."""
+    """Its daemon reads the wall clock through libfaketime."""
 
     def __init__(self, sweep, **settings):
         super().__init__(sweep.bench.binaries, sweep.bench.program, rules=PENDING if settings.pop("pending", False) else None, **settings)
-        self.clock = os.path.join(self.root, "clock")
-        self.jump("+0")
+        self.clock = Faketime(self.root)
         self.begin()
 
-    def jump(self, to):
-        with open(self.clock + ".new", "w", encoding="ascii") as out:
-            out.write(to + "\n")
-        os.replace(self.clock + ".new", self.clock)
-
     def environment(self):
-        return dict(super().environment(), LD_PRELOAD=next(path for path in LIBRARIES if os.path.exists(path)), FAKETIME_NO_CACHE="1",
-                    FAKETIME_TIMESTAMP_FILE=self.clock, FAKETIME_DONT_FAKE_MONOTONIC="1", DONT_FAKE_MONOTONIC="1",
-                    NO_FAKE_STAT="1")
+        return dict(super().environment(), **self.clock.environment())
 
 
 class Clock(Sweep):
@@ -45,7 +60,7 @@ class Clock(Sweep):
     states = ("idle", "baking", "pending", "settling", "operating", "cooldown", "held")
 
     def missing(self):
-        return "" if any(os.path.exists(path) for path in LIBRARIES) else "libfaketime is not installed"
+        return "" if Faketime.library() else "libfaketime is not installed"
 
     def points(self):
         return ["%s/%s/%s" % (state, jump, how) for how in ("running", "restarted") for state in self.states for jump in JUMPS]
@@ -75,7 +90,7 @@ class Clock(Sweep):
     def jump(self, world, jump, how):
         if how == "restarted":
             world.stop_daemon(signal.SIGKILL)
-        world.jump(JUMPS[jump])
+        world.clock.jump(JUMPS[jump])
         if how == "restarted":
             world.start()
             inject.until(10, lambda: world.status(world.service_)["phase"] != "starting")

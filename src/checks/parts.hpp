@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <string>
 #include <string_view>
 
@@ -38,6 +40,13 @@ inline Batch batch_of(const CheckContext& context, Instant began) {
   batch.check = context.settings.name;
   batch.began = began;
   return batch;
+}
+
+/// Whether a source's own timestamp is of now. Engine time goes on from the wall clock of our start, and the wall clock may have been set
+/// since: either may be the one that agrees with the source's.
+inline bool is_of_now(double unix_seconds, const ClockReading& now, Duration max_skew) {
+  const double most = std::chrono::duration<double>(max_skew).count();
+  return std::abs(unix_seconds - now.instant.seconds()) <= most || std::abs(unix_seconds - Instant(now.stamp.wall_ns).seconds()) <= most;
 }
 
 using io::is_cancelled;

@@ -150,9 +150,10 @@ class PromqlCheck final : public Check {
       if (samples->size() > elements_max) {
         co_return of_query(Error(Errc::too_large, "the answers have more than " + std::to_string(elements_max) + " elements"));
       }
-      const double skew = std::abs(element.at_seconds - context_.clock->now().seconds());
-      if (!(skew <= std::chrono::duration<double>(context_.max_skew).count())) {
-        co_return of_query(Error(Errc::conflict, "the result is not of now but " + std::to_string(skew) + " s away")
+      const ClockReading now = context_.clock->read();
+      if (!is_of_now(element.at_seconds, now, context_.max_skew)) {
+        const double away = std::abs(element.at_seconds - Instant(now.stamp.wall_ns).seconds());
+        co_return of_query(Error(Errc::conflict, "the result is not of now but " + std::to_string(away) + " s away")
                                .because("this machine's clock or the server's is wrong"));
       }
       const auto named = [](const Labels::Pair& p) { return p.first == kNameLabel; };

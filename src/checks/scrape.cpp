@@ -183,20 +183,15 @@ class ScrapeCheck final : public Check {
 
   /// Labels what was read and leaves out what does not count.
   void stamp(std::vector<ExpositionSample> read, SampleSet& samples, Scraped& out) const {
-    const Instant now = context_.clock->now();
+    const ClockReading now = context_.clock->read();
     for (ExpositionSample& sample : read) {
       ++out.kept;
-      if (sample.timestamp_ms && !is_near(*sample.timestamp_ms, now)) {
+      if (sample.timestamp_ms && !is_of_now(static_cast<double>(*sample.timestamp_ms) / 1e3, now, context_.max_skew)) {
         ++out.skewed;
       } else if (!samples.add(labels_.stamped(std::move(sample.labels)), sample.value)) {
         ++out.duplicates;
       }
     }
-  }
-
-  bool is_near(std::int64_t timestamp_ms, Instant now) const {
-    const std::int64_t most = context_.max_skew / 1ms;
-    return timestamp_ms >= now.millis() - most && timestamp_ms <= now.millis() + most;
   }
 
   static void add_header(std::map<std::string, std::string>& headers, const std::string& name, std::string value) {

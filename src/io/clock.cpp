@@ -31,6 +31,12 @@ std::string read_boot_id() {
 
 Clock::Clock() : wall_at_start_ns_(read_ns(CLOCK_REALTIME)), boot_at_start_ns_(read_ns(CLOCK_BOOTTIME)), boot_id_(read_boot_id()) {}
 
+Clock Clock::as_if_set_by(Duration ahead) {
+  Clock out;
+  out.wall_at_start_ns_ -= ahead.count();
+  return out;
+}
+
 Instant Clock::now() const { return from_boot_ns(read_ns(CLOCK_BOOTTIME)); }
 
 ClockReading Clock::read() const {

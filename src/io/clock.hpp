@@ -8,6 +8,8 @@ namespace rollbackd::io {
 class Clock {
  public:
   Clock();  ///< takes the wall time of now as its start
+  /// For tests: as if the wall clock had been set forward by so much since the start.
+  static Clock as_if_set_by(Duration ahead);
   Instant now() const;
   ClockReading read() const;
   /// Engine time of a CLOCK_BOOTTIME value, e.g. a process's start time.

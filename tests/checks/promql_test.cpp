@@ -162,6 +162,17 @@ TEST_F(PromqlCheckTest, AServerInTroubleMakesNothingBad) {
   expect_unknown(ask(), "no answer within");
 }
 
+TEST_F(PromqlCheckTest, AResultCountsByTheWallClockThatWasSetSinceTheStartAndByTheOneBefore) {
+  clock_ = io::Clock::as_if_set_by(1h);
+
+  server_.say("200 OK", vector_of(element("", "2", 1h)));
+  EXPECT_EQ(value(ask(), "shop:errors:ratio"), 2);
+  server_.say("200 OK", vector_of(element("", "3")));
+  EXPECT_EQ(value(ask(), "shop:errors:ratio"), 3);
+  server_.say("200 OK", vector_of(element("", "4", 30min)));
+  EXPECT_THAT(ask().unobserved, HasSubstr("the result is not of now"));
+}
+
 TEST_F(PromqlCheckTest, TooManyElementsAreRefusedOverAllQueries) {
   settings_.queries = {{"a", "1"}, {"b", "2"}};
   settings_.sample_limit = 3;

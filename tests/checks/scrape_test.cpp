@@ -173,6 +173,19 @@ TEST_F(ScrapeCheckTest, ASampleFromAnotherTimeDoesNotCount) {
   EXPECT_EQ(check_->counters().skewed, 3U);
 }
 
+TEST_F(ScrapeCheckTest, ATimestampCountsByTheWallClockThatWasSetSinceTheStartAndByTheOneBefore) {
+  for (const Duration set_by : {Duration(1h), Duration(-1h)}) {
+    SCOPED_TRACE(format_duration(set_by));
+    check_.reset();
+    clock_ = io::Clock::as_if_set_by(set_by);
+    const ClockReading now = clock_.read();
+    say("by_the_wall 1 " + std::to_string(now.stamp.wall_ns / 1'000'000) + "\nby_our_start 1 " + std::to_string(now.instant.millis()) +
+        "\nbetween 1 " + std::to_string((now.instant + set_by / 2).millis()) + "\n");
+
+    EXPECT_THAT(brought(scrape()), ElementsAre("by_the_wall", "by_our_start"));
+  }
+}
+
 TEST_F(ScrapeCheckTest, WhatIsNotAScrapeSaysThatTheTargetIsDownAndNothingElse) {
   server_.say("500 Internal Server Error", "a 1\n");
   expect_down(scrape(), "HTTP 500 Internal Server Error in ");

@@ -37,6 +37,13 @@ TEST(Clock, AReadingNamesTheBootSoThatAStampOfThisRunComesBackExactly) {
   EXPECT_EQ(back, earlier);
 }
 
+TEST(Clock, SaysHowFarTheWallClockWasSetSinceItsStart) {
+  const ClockReading untouched = Clock().read(), set = Clock::as_if_set_by(1h).read();
+
+  EXPECT_LT(std::abs(untouched.wall_ahead().count()), Duration(2s).count());
+  EXPECT_LT(std::abs((set.wall_ahead() - 1h).count()), Duration(2s).count());
+}
+
 TEST(NewId, GivesDifferentUuidsOfVersionSevenThatSortByTime) {
   const std::string a = new_id(), b = new_id();
 

@@ -138,7 +138,8 @@ struct Outbox::Impl : std::enable_shared_from_this<Outbox::Impl> {
     if (!lane) lane = std::make_shared<Lane>(executor);
     const std::uint64_t id = ++last_id;
     const int severity = severity_of(message.notification);
-    const Duration age = std::max(Duration{0}, Duration{wall_ns() - message.queued_ns});
+    const Duration counted_most = std::max(Duration{0}, limits.give_up_after - limits.give_up_least);
+    const Duration age = std::clamp(Duration{wall_ns() - message.queued_ns}, Duration{0}, counted_most);
     Entry entry;
     entry.channel = std::move(message.channel);
     entry.notification = std::move(message.notification);

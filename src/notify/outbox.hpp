@@ -53,6 +53,8 @@ struct OutboxLimits {
   Duration retry_first = 1s,
            retry_max = 5min;     ///< between attempts of one message, doubling; after a failure its channel rests `retry_first` too
   Duration give_up_after = 24h;  ///< counted from when it was queued; at least one attempt is made however old it is
+  /// A message of the run before is tried for so long at least: how old it is only the wall clock knows, and that may have been set since.
+  Duration give_up_least = 1h;
   std::size_t sent_keys_max = 100'000;
   Duration sent_keys_age_max = 30 * 24h;
   std::size_t changes_max = 20'000;  ///< not yet written to SQLite; beyond it the oldest is never written (its message is still sent)

@@ -91,17 +91,22 @@ Result<Loaded> Store::open(std::int64_t now_ns) {
 Result<Loaded> Store::load(std::int64_t now_ns) {
   if (Result<> thinned = forget_old_keys(now_ns); thinned.has_error()) return thinned.error();
   Loaded loaded;
+  std::vector<std::int64_t> unreadable;
   Result<> asked =
-      database_->query("SELECT channel, queued_ns, document FROM outbox ORDER BY queued_ns, rowid LIMIT ?1", {integer(limits_.waiting_max)},
-                       [&](const io::SqlRow& row) {
+      database_->query("SELECT channel, queued_ns, document, rowid FROM outbox ORDER BY queued_ns, rowid LIMIT ?1",
+                       {integer(limits_.waiting_max)}, [&](const io::SqlRow& row) {
                          Result<Notification> notification = notification_of(row.text(2));
                          if (notification.has_error()) {
                            log::error("a stored notification cannot be read and is left out", {{"why", notification.error().text()}});
+                           unreadable.push_back(row.integer(3));
                            return;
                          }
                          loaded.waiting.push_back({row.text(0), std::move(*notification), row.integer(1)});
                        });
   if (asked.has_error()) return asked.error();
+  for (const std::int64_t row : unreadable) {
+    if (Result<> gone = database_->run("DELETE FROM outbox WHERE rowid=?1", {row}); gone.has_error()) return gone.error();
+  }
   asked = database_->query("SELECT channel, key, at_ns, how FROM sent_keys ORDER BY at_ns", {}, [&](const io::SqlRow& row) {
     loaded.finished.push_back({row.text(0), row.text(1), row.integer(2), row.text(3)});
   });
@@ -112,11 +117,6 @@ Result<Loaded> Store::load(std::int64_t now_ns) {
 Result<> Store::forget_old_keys(std::int64_t now_ns) {
   finished_since_thinning_ = 0;
   if (Result<> done = database_->run("DELETE FROM sent_keys WHERE at_ns < ?1", {now_ns - limits_.sent_keys_age_max.count()});
-      done.has_error()) {
-    return done;
-  }
-  // What was never read back (a row of a broken program) does not stay for ever either.
-  if (Result<> done = database_->run("DELETE FROM outbox WHERE queued_ns < ?1", {now_ns - limits_.sent_keys_age_max.count()});
       done.has_error()) {
     return done;
   }

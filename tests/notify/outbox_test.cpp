@@ -185,6 +185,46 @@ TEST_F(OutboxTest, WhatWaitsSurvivesARestart) {
   EXPECT_EQ(rows("sent_keys"), 2);
 }
 
+TEST_F(OutboxTest, AMessageThatAWallClockMakesYearsOldIsStillTriedForAWhile) {
+  {
+    Outbox outbox(context.get_executor(), path, quick());
+    ASSERT_TRUE(outbox.set_channels({webhook("oncall", "http://127.0.0.1:1/")}).has_value());
+    outbox.push(notification("queued-in-1970"));
+  }
+  {
+    Result<io::Database> file = io::Database::open(path);
+    ASSERT_TRUE(file.has_value());
+    ASSERT_TRUE(file->run("UPDATE outbox SET queued_ns = 1").has_value());  // A machine without a clock of its own, and then NTP.
+  }
+  test::WebhookServer server(context);
+  server->statuses = {503, 503};
+
+  Outbox outbox(context.get_executor(), path, quick());
+  ASSERT_TRUE(outbox.set_channels({webhook("oncall", server.url())}).has_value());
+  test::Background running(context, outbox.run());
+
+  EXPECT_TRUE(run_until(context, [&] { return outbox.counters().sent == 1; }));
+  EXPECT_EQ(outbox.counters().given_up, 0U);
+}
+
+TEST_F(OutboxTest, AStoredMessageThatCannotBeReadDoesNotStay) {
+  {
+    Outbox outbox(context.get_executor(), path, quick());
+    ASSERT_TRUE(outbox.set_channels({webhook("oncall", "http://127.0.0.1:1/")}).has_value());
+    outbox.push(notification("spoilt"));
+    outbox.push(notification("well"));
+  }
+  {
+    Result<io::Database> file = io::Database::open(path);
+    ASSERT_TRUE(file.has_value());
+    ASSERT_TRUE(file->run("UPDATE outbox SET document = '{' WHERE key = 'spoilt'").has_value());
+  }
+
+  const Outbox outbox(context.get_executor(), path, quick());
+
+  EXPECT_EQ(rows("outbox"), 1);
+}
+
 TEST_F(OutboxTest, AMessageIsOnDiskWhileItWaits) {
   test::WebhookServer server(context);
   server->silent = true;

@@ -9,6 +9,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <optional>
+#include <utility>
 
 #include "checks/kinds.hpp"
 #include "checks/looker.hpp"
@@ -118,7 +119,7 @@ class FileCheck final : public Check {
     if (!is_there) {
       failure = path + (seen->error == 0 ? " is no regular file" : seen->link_is ? " is a link that leads nowhere" : " is not there");
     } else {
-      const Duration age = std::max(io::Clock::wall_now() - seen->written, Duration::zero());
+      const Duration age = age_of(*seen);
       batch.samples.push_back({labels_[1], seconds(age), false});
       batch.samples.push_back({labels_[2], static_cast<double>(seen->bytes), false});
       batch.samples.push_back({labels_[3], seen->written.seconds(), false});
@@ -130,6 +131,17 @@ class FileCheck final : public Check {
     ++(failure.empty() ? counters_.ok : counters_.failed);
     end_what_is_gone(batch, is_there);
     return batch;
+  }
+
+  /// The wall clock tells how old a file is that was not seen before; from then on it ages by engine time. A wall clock that is set makes
+  /// no file older or younger.
+  Duration age_of(const Seen& seen) {
+    const ClockReading now = context_.clock->read();
+    if (!written_ || written_->first != seen.written) {
+      const Duration age = std::max(Instant(now.stamp.wall_ns) - seen.written, Duration::zero());
+      written_.emplace(seen.written, now.instant - age);
+    }
+    return now.instant - written_->second;
   }
 
   std::string too_old_or_small(Duration age, std::int64_t bytes) const {
@@ -202,6 +214,7 @@ class FileCheck final : public Check {
   std::string directory_, name_;
   std::optional<io::Inotify> inotify_;
   bool was_there_ = false;
+  std::optional<std::pair<Instant, Instant>> written_;  ///< the file's own time when it was last seen to change, and engine time of it
 };
 
 }  // namespace

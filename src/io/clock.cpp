@@ -31,17 +31,11 @@ std::string read_boot_id() {
 
 Clock::Clock() : wall_at_start_ns_(read_ns(CLOCK_REALTIME)), boot_at_start_ns_(read_ns(CLOCK_BOOTTIME)), boot_id_(read_boot_id()) {}
 
-Clock Clock::as_if_set_by(Duration ahead) {
-  Clock out;
-  out.wall_at_start_ns_ -= ahead.count();
-  return out;
-}
-
 Instant Clock::now() const { return from_boot_ns(read_ns(CLOCK_BOOTTIME)); }
 
 ClockReading Clock::read() const {
   const std::int64_t boot_ns = read_ns(CLOCK_BOOTTIME);
-  return {from_boot_ns(boot_ns), Stamp{boot_id_, boot_ns, read_ns(CLOCK_REALTIME)}};
+  return {from_boot_ns(boot_ns), Stamp{boot_id_, boot_ns, read_ns(CLOCK_REALTIME) + set_by_ns_}};
 }
 
 Instant Clock::from_boot_ns(std::int64_t boot_ns) const { return Instant(wall_at_start_ns_ + (boot_ns - boot_at_start_ns_)); }

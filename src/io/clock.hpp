@@ -8,8 +8,8 @@ namespace rollbackd::io {
 class Clock {
  public:
   Clock();  ///< takes the wall time of now as its start
-  /// For tests: as if the wall clock had been set forward by so much since the start.
-  static Clock as_if_set_by(Duration ahead);
+  /// For tests: as if the wall clock had just been set, and were so far ahead of the real one now.
+  void pretend_set_by(Duration ahead) { set_by_ns_ = ahead.count(); }
   Instant now() const;
   ClockReading read() const;
   /// Engine time of a CLOCK_BOOTTIME value, e.g. a process's start time.
@@ -19,7 +19,7 @@ class Clock {
   static Instant wall_now();
 
  private:
-  std::int64_t wall_at_start_ns_, boot_at_start_ns_;
+  std::int64_t wall_at_start_ns_, boot_at_start_ns_, set_by_ns_ = 0;
   std::string boot_id_;
 };
 

@@ -88,6 +88,26 @@ TEST_F(FileCheckTest, ItMayBeTooOldOrTooSmall) {
   EXPECT_EQ(probed().healthy, true);
 }
 
+TEST_F(FileCheckTest, AWallClockThatIsSetMakesNoFileOlderOrYounger) {
+  settings_.age_max = 60s;
+  write("12345");
+  make_old(30s);
+  EXPECT_NEAR(value(probed(), "file_age_seconds"), 30, 5);
+
+  for (const Duration set_by : {Duration(24h), Duration(-24h)}) {
+    SCOPED_TRACE(format_duration(set_by));
+    clock_.pretend_set_by(set_by);
+    const Batch batch = probed();
+    EXPECT_EQ(batch.healthy, true) << batch.detail;
+    EXPECT_NEAR(value(batch, "file_age_seconds"), 30, 5);
+  }
+
+  clock_.pretend_set_by(1h);
+  make_old(-3500s);
+  EXPECT_NEAR(value(probed(), "file_age_seconds"), 100, 5) << "what is written now has the time of now";
+  EXPECT_EQ(batches_.back().healthy, false);
+}
+
 TEST_F(FileCheckTest, WhatCannotBeLookedAtSaysNothing) {
   settings_.path = "/" + std::string(300, 'x');
 

@@ -163,7 +163,7 @@ TEST_F(PromqlCheckTest, AServerInTroubleMakesNothingBad) {
 }
 
 TEST_F(PromqlCheckTest, AResultCountsByTheWallClockThatWasSetSinceTheStartAndByTheOneBefore) {
-  clock_ = io::Clock::as_if_set_by(1h);
+  clock_.pretend_set_by(1h);
 
   server_.say("200 OK", vector_of(element("", "2", 1h)));
   EXPECT_EQ(value(ask(), "shop:errors:ratio"), 2);

@@ -177,7 +177,7 @@ TEST_F(ScrapeCheckTest, ATimestampCountsByTheWallClockThatWasSetSinceTheStartAnd
   for (const Duration set_by : {Duration(1h), Duration(-1h)}) {
     SCOPED_TRACE(format_duration(set_by));
     check_.reset();
-    clock_ = io::Clock::as_if_set_by(set_by);
+    clock_.pretend_set_by(set_by);
     const ClockReading now = clock_.read();
     say("by_the_wall 1 " + std::to_string(now.stamp.wall_ns / 1'000'000) + "\nby_our_start 1 " + std::to_string(now.instant.millis()) +
         "\nbetween 1 " + std::to_string((now.instant + set_by / 2).millis()) + "\n");

@@ -269,8 +269,9 @@ asio::awaitable<void> Service::drive(rollback::Operation operation, rollback::As
   ended.to = request.to;
   ended.failed_how = finish->failed_how;
   ended.detail = finish->detail;
+  const bool given_up = finish->status == OperationStatus::abandoned || finish->status == OperationStatus::undone;
   ended.interrupted = (recovered == Recovered::undoing && finish->status == OperationStatus::abandoned) ||
-                      (was_stopped && finish->status == OperationStatus::cancelled);
+                      (was_stopped && finish->status == OperationStatus::cancelled) || (operation.lost_its_turn() && given_up);
   deliver(std::move(ended));
   // Somebody may have deployed while we were at it: what the watcher was told to leave alone is looked at now.
   co_await look_at_links();

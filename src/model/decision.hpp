@@ -156,7 +156,8 @@ struct OperationEnded {
   std::string from, to;
   std::string failed_how;  ///< of a failed verification: the first failing test's name and result kind, to tell "the same way"
   std::string detail;
-  bool interrupted = false;  ///< nothing was done, for the daemon ended or was told to stop before the commit point: it is judged again
+  bool interrupted =
+      false;  ///< nothing was done, for the daemon ended, stood still or was told to stop before the commit point: it is judged again
 };
 struct TargetHashed {
   TargetFacts facts;

@@ -236,8 +236,8 @@ Ask Operation::verified(const VerificationVerdict& verdict) {
 /// verification are not: the link is where it shall be, and "not known to be well" is an honest end.
 Ask Operation::deadline_passed() {
   ++deadlines_passed_;
+  if (!committed_ && !stop_) stop_ = too_late("the operation's deadline passed");
   deadline_ = now_ + options_.deadline_step;
-  if (!committed_ && !stop_) stop_ = Stop{given_up(), "", "the operation's deadline passed"};
   const bool once_more = !std::exchange(waited_, true);
   return std::visit(overloaded{
                         [&](stage::AwaitsDisk) { return once_more ? ask_again() : not_on_disk("the disk did not answer in time"); },
@@ -339,6 +339,7 @@ Ask Operation::switched(std::size_t step, const Outcome& outcome) {
 Ask Operation::committed(std::size_t step, const Outcome& outcome) {
   phase_ends("switch");
   committed_ = true;
+  deadline_ = deadline_ + stood_still_;
   stop_.reset();
   const Instant at(outcome.facts["at_ns"].int_or(now_.ns()));
   record_.switched = std::clamp(at, std::min(record_.at, now_), now_);  // Between its announcement and its answer, whatever is claimed.
@@ -502,8 +503,12 @@ Ask Operation::finish(OperationStatus status, std::string failed_how, std::strin
 
 std::optional<Operation::Stop> Operation::reason_to_stop() const {
   if (stop_) return stop_;
-  if (out_of_time()) return Stop{given_up(), "", "the operation's deadline passed before the switch"};
+  if (out_of_time()) return too_late("the operation's deadline passed before the switch");
   return std::nullopt;
+}
+
+Operation::Stop Operation::too_late(std::string why) const {
+  return Stop{given_up(), "", std::move(why), stood_still_ > Duration{0} && now_ - stood_still_ < deadline_};
 }
 
 std::optional<std::size_t> Operation::outstanding_step() const {
@@ -565,7 +570,12 @@ void Operation::warn(const std::string& text) { warnings_ = cut(warnings_ + (war
 Instant Operation::deadline() const { return deadline_; }
 
 void Operation::stood_still(Duration length) {
-  if (committed_) deadline_ = deadline_ + std::max<Duration>(length, Duration{});
+  length = std::max<Duration>(length, Duration{});
+  if (committed_) {
+    deadline_ = deadline_ + length;
+  } else {
+    stood_still_ += length;
+  }
 }
 
 void Operation::phase_begins(const char* name) {

@@ -137,9 +137,11 @@ class Operation {
   /// Engine time at which DeadlinePassed is due; once it passed, the time at which what is outstanding is given up (each ask is given at
   /// most two). A shell that sends none is judged by `now`: nothing new is begun before the commit point and no verification after it.
   Instant deadline() const;
-  /// Nobody had a turn for `length` (the process was stopped, the machine suspended): after the commit point the deadline is that much
-  /// later. Before it the time counts: what was decided before it must not be done long after.
+  /// Nobody had a turn for `length` (the process was stopped, the machine suspended). Before the commit point the time counts: what was
+  /// decided before it must not be done long after. From the commit on the deadline is later by all such time, before it and since.
   void stood_still(Duration length);
+  /// Whether it was given up before the commit point for such time alone: nothing was done, and it may be judged again.
+  bool lost_its_turn() const { return stop_ && stop_->lost_its_turn; }
   const OperationRecord& record() const { return record_; }
   const Plan& plan() const { return plan_; }
   bool finished() const { return finished_; }
@@ -157,6 +159,7 @@ class Operation {
   struct Stop {
     OperationStatus status;
     std::string failed_how, why;
+    bool lost_its_turn = false;
   };
   struct PhaseTime {
     std::string name;
@@ -201,6 +204,7 @@ class Operation {
   // Small questions.
   bool out_of_time() const { return deadlines_passed_ > 0 || now_ >= deadline_; }
   OperationStatus given_up() const;
+  Stop too_late(std::string why) const;
   std::optional<Stop> reason_to_stop() const;
   std::optional<std::size_t> outstanding_step() const;
   bool is_outstanding(int number) const;
@@ -219,6 +223,7 @@ class Operation {
   bool keep_waiting_ = false;
   bool waited_ = false;  ///< the deadline passed once while this ask was outstanding
   Instant now_, deadline_;
+  Duration stood_still_{};  ///< before the commit point
   int deadlines_passed_ = 0;
   OperationPhase begin_at_ = OperationPhase::intent;
   bool committed_ = false;           ///< the last switch is done

@@ -386,11 +386,25 @@ TEST(Operation, TimeInWhichNobodyHadATurnDoesNotCount) {
   before.operation.stood_still(10min);
   before.give(RecordOnDisk{}, 10min).on_disk();
   EXPECT_THAT(before.asked.back(), "finish abandoned") << "nothing is begun on evidence of before";
+  EXPECT_TRUE(before.operation.lost_its_turn()) << "but it may be judged again";
+
+  Drive switching;
+  switching.until("run switch");
+  switching.operation.stood_still(10min);
+  switching.give(StepEnded{ended(Status::done)}, 10min).on_disk().step(Status::done).on_disk().on_disk().verified(Kind::verified).on_disk();
+  EXPECT_THAT(switching.asked.back(), "finish succeeded") << "what is done is verified";
 
   Drive slow;
   slow.until("write switched 1").give(RecordOnDisk{}, 10min);
   slow.step(Status::done).on_disk().on_disk();
   EXPECT_THAT(slow.asked.back(), "write outcome unverified 1");
+
+  Drive slow_before;
+  slow_before.until("write switching 1");
+  slow_before.operation.stood_still(3s);
+  slow_before.give(RecordOnDisk{}, 10min).on_disk();
+  EXPECT_THAT(slow_before.asked.back(), "finish abandoned");
+  EXPECT_FALSE(slow_before.operation.lost_its_turn()) << "the disk took it, not a standstill";
 }
 
 TEST(Operation, AfterADeadlineAFailedRestartIsNotTriedAgain) {

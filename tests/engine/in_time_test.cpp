@@ -66,6 +66,25 @@ TEST_F(InTimeTest, AProcessThatStoodStillGivesTheTimeOnceMore) {
   EXPECT_EQ(out->value(), 7);
 }
 
+TEST_F(InTimeTest, AStandstillThatEndsBeforeTheTimeIsOverDoesNotCountEither) {
+  context.restart();
+  auto timer = std::make_shared<asio::steady_timer>(context, 1h);
+  std::optional<Result<int>> out;
+  auto asking = in_time(context.get_executor(), owner, after(timer, 7), 2s, std::string("the disk"));
+  asio::co_spawn(context, std::move(asking), [&](const std::exception_ptr&, Result<int> result) { out = std::move(result); });
+  context.poll();
+  const auto began = std::chrono::steady_clock::now();
+  while (std::chrono::steady_clock::now() < began + 1900ms) {  // Nobody has a turn.
+  }
+  context.run_until(began + 2100ms);
+  EXPECT_FALSE(out.has_value());
+  timer->cancel();  // The disk answers.
+  while (!out && context.run_one() != 0) {
+  }
+  ASSERT_TRUE(out.has_value());
+  EXPECT_TRUE(out->has_value());
+}
+
 TEST_F(InTimeTest, WhatHangsKeepsItsOwnerAndItsLateAnswerIsPassedBy) {
   EXPECT_TRUE(ask(1h, 10ms).has_error());
   EXPECT_EQ(owner.use_count(), 2);

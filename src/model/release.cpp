@@ -94,7 +94,7 @@ Json entry_json(const LedgerEntry& entry, const ClockReading& clock) {
   json.set("release", release_json(entry.release));
   json.set("standing", static_cast<int>(entry.standing));
   json.set("first_seen", StoredClock::number(clock, entry.first_seen));
-  json.set("last_live", StoredClock::number(clock, entry.last_live));
+  if (entry.last_live != Instant{}) json.set("last_live", StoredClock::number(clock, entry.last_live));
   put(json, "reason", entry.reason);
   put(json, "intact", entry.intact);
   put(json, "intact_why", entry.intact_why);
@@ -119,7 +119,9 @@ Result<LedgerEntry> entry_from(const Json& json, const std::string& what, const 
   fields.required("standing");
   fields.get_enum("standing", Standing::unknown, Standing::revoked, entry.standing);
   fields.get("first_seen", clock, entry.first_seen);
-  fields.get("last_live", clock, entry.last_live);
+  std::optional<Instant> last_live;  // As a number, "never" would be some other instant of the next run's engine time.
+  fields.get("last_live", clock, last_live);
+  entry.last_live = last_live.value_or(Instant{});
   fields.get("reason", entry.reason);
   fields.get("intact", entry.intact);
   fields.get("intact_why", entry.intact_why);

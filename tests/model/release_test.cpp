@@ -69,6 +69,21 @@ TEST(ServiceState, KeepsWhenTheLinkOfAnEpochNoticedLateWasChanged) {
   EXPECT_EQ(read->epoch.processes_since(), state.epoch.switched - 2s);
 }
 
+TEST(ServiceState, AReleaseThatWasNeverLiveIsSoAfterARestartToo) {
+  ServiceState state = full_state();
+  state.ledger[1].last_live = Instant{};
+  for (const Duration set_by : {Duration(0), Duration(1), Duration(-24h)}) {
+    const ClockReading next{kClock.instant + 1s + set_by,
+                            Stamp{"boot-a", kClock.stamp.boot_ns + 1'000'000'000, kClock.stamp.wall_ns + (1s + set_by).count()}};
+
+    const auto read = ServiceState::from_json(state.to_json(kClock), next);
+
+    ASSERT_TRUE(read) << read.error().text();
+    EXPECT_EQ(read->ledger[0].last_live, kT0 + 1s + set_by);
+    EXPECT_EQ(read->ledger[1].last_live, Instant{});
+  }
+}
+
 TEST(ServiceState, AFreshOneReadsBackToo) {
   ServiceState state;
   state.service = {"shop", "prod"};

@@ -8,6 +8,7 @@
 //   Held      --something may turn it-->       Settling
 //   Operating --OperationEnded-->              Watching or Held (operations.cpp)
 #include <algorithm>
+#include <utility>
 
 #include "base/text.hpp"
 #include "decision/evidence.hpp"
@@ -118,6 +119,7 @@ void Incident::ask(Turn& turn, std::optional<Decision> held) {
     }
     state_.incident = std::move(incident);
     last_signature_.clear();
+    paged_signature_.clear();
   }
   action::Reprobe reprobe;
   reprobe.number = ++asked_;
@@ -285,6 +287,8 @@ void Incident::hold(Turn& turn, Decision decision) {
   record(turn, decision);
   turn.add(action::Persist{});
   told_held_ = state_.incident.has_value();
+  // It fires again within the same incident, for which people were paged and nobody told them that it is over.
+  if (std::exchange(paged_signature_, signature) == signature) return;
   std::string text = decision.reason;
   for (const GuardAnswer& answer : decision.guards)
     if (answer.asked && !answer.yes && !answer.passed_over) text += "\n" + answer.guard + ": " + answer.evidence;
@@ -315,6 +319,7 @@ void Incident::close_incident(Turn& turn, std::string how) {
   state_.incident.reset();
   state_.approval.reset();
   last_signature_.clear();
+  paged_signature_.clear();
   ways_.clear();
   held_keys_.clear();
   told_held_ = false;

@@ -261,6 +261,7 @@ class Incident {
   std::set<std::string> failed_with_others_;  ///< guards that said no in this incident because other services fail too
   std::optional<Instant> others_well_since_;  ///< and since when they do not any more, as far as we looked
   std::string last_signature_;                ///< of the decision recorded last in this incident
+  std::string paged_signature_;               ///< of the hold that people were paged for last in this incident
   std::optional<FurtherStep> further_;
   std::set<std::string> ways_;                            ///< how the releases left in this incident failed
   std::optional<Instant> window_until_;                   ///< the freeze or maintenance that the latest decision knew of

@@ -56,6 +56,7 @@ void Incident::judge_again(Turn& turn, const event::OperationEnded& e) {
   incident.steps_back = std::max(incident.steps_back - 1, 0);
   if (!incident.left.empty() && incident.left.back() == e.from) incident.left.pop_back();
   last_signature_.clear();
+  paged_signature_.clear();
   held_keys_.clear();
   if (!std::holds_alternative<Operating>(phase_)) phase_ = Watching{};
   turn.add(action::Persist{});

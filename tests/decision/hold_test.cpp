@@ -22,6 +22,24 @@ TEST(Hold, PagesOnceWithTheCommandThatWouldAct) {
   EXPECT_EQ(m.records(DecisionKind::hold), 1);
 }
 
+TEST(Hold, OneThatFlapsSlowerThanItIsAskedPagesOnceInItsIncident) {
+  auto settings = test_settings();
+  settings.automation = config::Automation::observe;
+  Machine m(settings);
+  m.v2_bakes().unhealthy();
+  m.settled();
+  for (int i = 0; i < 5; ++i) {
+    m.clears("Unhealthy").pass(2s).unhealthy();
+    auto well = m.answers("v1");
+    well.own[0].healthy = true;
+    m.send(well);  // It fired, and was well again when it was asked.
+    m.clears("Unhealthy").pass(2s).unhealthy();
+    m.settled();
+  }
+  EXPECT_EQ(m.pages(), 1);
+  EXPECT_EQ(m.count<action::IncidentClosed>(), 0);
+}
+
 TEST(Hold, ACommandWithForceWhereAPersonNeedsIt) {
   Machine m;
   m.v2_bakes().crashed();

@@ -98,7 +98,7 @@ TEST_F(ExecCheckTest, WhatDoesNotKnowSaysNothingOfTheService) {
 }
 
 TEST_F(ExecCheckTest, AtItsDeadlineItsWholeGroupIsKilled) {
-  settings_.timeout = 200ms;
+  settings_.timeout = 1s;
 
   const Batch batch = probed("sleep 30 & echo $! > " + (directory_ / "pid") + "; sleep 30");
 

@@ -72,7 +72,7 @@ TEST_F(VerifyTest, AnHttpTestIsTriedAgainUntilItPasses) {
 
 TEST_F(VerifyTest, AnHttpTestThatNeverPassesFailsWithTheLastAnswer) {
   server_.say("500 Internal Server Error");
-  TestSettings test = test_of(TestType::http, 50ms);
+  TestSettings test = test_of(TestType::http, 500ms);
   test.url = server_.url();
 
   const TestResult result = run(verify_context(), test);
@@ -101,7 +101,7 @@ TEST_F(VerifyTest, ACommandPassesWithExitZeroAndKnowsTheRelease) {
 }
 
 TEST_F(VerifyTest, ACommandThatFailsTellsItsOutputAndOneThatIsMissingIsUnknown) {
-  TestSettings test = test_of(TestType::exec, 100ms);
+  TestSettings test = test_of(TestType::exec, 1s);
   test.command = {"/bin/sh", "-c", "echo no database; exit 3"};
   const TestResult failed = run(verify_context(), test);
   EXPECT_EQ(failed.kind, Kind::failed);
@@ -216,7 +216,7 @@ TEST_F(VerifyTest, NoTestRunsLongerThanTheDeadlineOfAll) {
 
   const auto results = run_for(context_, run_tests(context, 60ms));
 
-  EXPECT_LT(clock_.now() - began, Duration(5s));
+  EXPECT_LT(clock_.now() - began, Duration(30s));
   ASSERT_EQ(results.size(), 1U);
   EXPECT_EQ(results[0].kind, Kind::timed_out);
 }

@@ -140,7 +140,7 @@ TEST_F(HookTest, OneThatDoesNothingIsDone) {
 }
 
 TEST_F(HookTest, OneThatHangsGetsTermAndThenKill) {
-  hook("trap 'echo asked' TERM; echo $$; while :; do sleep 0.1; done").timeout = 300ms;
+  hook("trap 'echo asked' TERM; echo $$; while :; do sleep 0.1; done").timeout = 1s;
 
   const Outcome outcome = call();
 
@@ -174,12 +174,12 @@ TEST_F(HookTest, WhatForksAwayIsFoundAndKilledAndNobodyWaitsForIt) {
   EXPECT_FALSE(outcome.facts.has("left_running"));
   EXPECT_FALSE(alive(read_file(dir / "one")));
   EXPECT_FALSE(alive(read_file(dir / "two")));
-  EXPECT_LT(took, 20s);
+  EXPECT_LT(took, 60s);
 }
 
-TEST_F(HookTest, TenGigabytesOfOutputAreReadAndDropped) {
+TEST_F(HookTest, GigabytesOfOutputAreReadAndDropped) {
   auto& settings = hook("exit 0");
-  settings.command = {"/bin/sh", "-c", "exec head -c 10737418240 /dev/zero"};
+  settings.command = {"/bin/sh", "-c", "exec head -c 5368709120 /dev/zero"};
   settings.output_bytes_max = 100;
   settings.timeout = 25s;
 
@@ -188,10 +188,10 @@ TEST_F(HookTest, TenGigabytesOfOutputAreReadAndDropped) {
   // A busy machine may need longer than the hook has; bounded it is either way.
   EXPECT_TRUE(outcome.status == Status::done || outcome.status == Status::timed_out) << outcome.error.text();
   if (outcome.status == Status::done) {
-    EXPECT_EQ(outcome.facts["output_bytes"].int_or(0), 10737418240);
+    EXPECT_EQ(outcome.facts["output_bytes"].int_or(0), 5368709120);
   }
   EXPECT_LE(outcome.facts["output"].string_or("").size(), 103U) << "as it is told, not as it came";
-  EXPECT_LT(took, 32s);
+  EXPECT_LT(took, 60s);
 
   hook("exec yes").timeout = 200ms;
   EXPECT_EQ(call("op", 2).status, Status::timed_out) << "output without end does not hide the clock";

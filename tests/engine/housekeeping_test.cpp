@@ -10,6 +10,7 @@
 namespace rollbackd::engine {
 namespace {
 
+using testing::AnyOf;
 using testing::HasSubstr;
 
 class HousekeepingTest : public testing::Test {
@@ -166,7 +167,9 @@ TEST_F(HousekeepingOfSeveralTest, ADamagedComponentMakesTheReleaseNotIntact) {
   std::ofstream(configs_.releases() + "/v1/app") << "something else\n";
 
   ASSERT_TRUE(until([&] { return daemon().standing("v1") == "unknown"; })) << row("v1").dump();
-  EXPECT_THAT(row("v1")["intact_why"].string_or(""), HasSubstr("config: app has other content"));
+  // Whichever looks first: at its files, or at what they hash to.
+  EXPECT_THAT(row("v1")["intact_why"].string_or(""),
+              AnyOf(HasSubstr("config: app has other content"), HasSubstr("its content differs from what was hashed before")));
   EXPECT_FALSE(daemon().ready());
   EXPECT_TRUE(fs::exists(directory_ / "state/services/shop.prod/manifests/config/v1"));
 }

@@ -175,7 +175,7 @@ TEST_F(DBus, AStoppedBusDaemonEndsInATimeoutAndTheReactorGoesOn) {
 
   ASSERT_TRUE(answer.has_error());
   EXPECT_EQ(answer.error().code, Errc::timed_out) << answer.error().text();
-  EXPECT_LT(took, 2s);
+  EXPECT_LT(took, 30s);
 }
 
 TEST_F(DBus, ABusThatNeverAnswersTheGreetingIsGivenUp) {

@@ -274,8 +274,7 @@ TEST_F(HttpServerTest, ACancelledServerClosesIdleConnectionsAtOnce) {
 
   running_->cancel();
 
-  EXPECT_TRUE(run_until(
-      context_, [&] { return closed && running_->ended(); }, 1s));
+  EXPECT_TRUE(run_until(context_, [&] { return closed && running_->ended(); }));
 }
 
 TEST_F(HttpServerTest, AUnixSocketTellsWhoAsksAndHasItsMode) {

@@ -128,7 +128,7 @@ TEST(RunCommand, AProgramThatIsNotThereIsNotFound) {
 
 TEST(RunCommand, EndsTheWholeGroupAtTheDeadline) {
   const TempDir directory;
-  const auto result = run(shell("sleep 100 & echo $! > " + directory / "pid" + "; wait"), 300ms);
+  const auto result = run(shell("sleep 100 & echo $! > " + directory / "pid" + "; wait"), 1s);
 
   ASSERT_TRUE(result.has_error());
   EXPECT_EQ(result.error().code, Errc::timed_out);
@@ -137,20 +137,20 @@ TEST(RunCommand, EndsTheWholeGroupAtTheDeadline) {
 
 TEST(RunCommand, KillsWhatIgnoresTerm) {
   const auto began = std::chrono::steady_clock::now();
-  const auto result = run(shell("trap '' TERM; echo deaf; while :; do sleep 0.05; done"), 200ms);
+  const auto result = run(shell("trap '' TERM; echo deaf; while :; do sleep 0.05; done"), 1s);
 
   ASSERT_TRUE(result.has_error());
   EXPECT_EQ(result.error().code, Errc::timed_out);
   EXPECT_THAT(result.error().why, HasSubstr("deaf"));
-  EXPECT_LT(std::chrono::steady_clock::now() - began, 5s);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 30s);
 }
 
 TEST(RunCommand, DoesNotWaitForAGrandchildThatKeepsThePipeOpen) {
   const TempDir directory;
   const auto began = std::chrono::steady_clock::now();
-  const auto result = run(shell("echo first; setsid sleep 30 & echo $! > " + directory / "pid"));
+  const auto result = run(shell("echo first; setsid sleep 100 & echo $! > " + directory / "pid"));
 
-  EXPECT_LT(std::chrono::steady_clock::now() - began, 10s);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 60s);
   ASSERT_TRUE(result.has_value());
   EXPECT_EQ(result.value().output, "first\n");
   ::kill(std::stoi(rollbackd::testing::read_file(directory / "pid")), SIGKILL);

@@ -21,7 +21,7 @@
 
 namespace rollbackd::test {
 
-inline constexpr std::chrono::nanoseconds kPatience = std::chrono::seconds(10);
+inline constexpr std::chrono::nanoseconds kPatience = std::chrono::seconds(60);  // Ends a test that hangs; none waits it out.
 
 /// Runs `context` until `done()` holds or `limit` has passed. @return whether it holds
 template <class Done>
@@ -83,7 +83,7 @@ T run_for(boost::asio::io_context& context, boost::asio::awaitable<T> work, std:
           context, [&] { return state->ended; }, limit)) {
     state->signal.emit(boost::asio::cancellation_type::terminal);
     run_until(
-        context, [&] { return state->ended; }, std::chrono::seconds(2));
+        context, [&] { return state->ended; }, std::chrono::seconds(10));
     throw std::runtime_error("the coroutine did not end in time");
   }
   if (state->thrown) std::rethrow_exception(state->thrown);

@@ -162,7 +162,7 @@ class StateFile(Sweep):
                 return "not watched" if row.get("trouble") else None
             # Held though it is protected is the moment before it is asked again: the disk was slow, say.
             return "held" if not row["protected"] and row["phase"] in ("held", "watching") and row.get("protected_why") else None
-        if not inject.until(20, look, 0.05):
+        if not inject.until(120, look, 0.05):
             raise Violation("silent", world.told())
         inject.until(0.6, lambda: look() == "rolled back", 0.05)  # "not protected" may be the moment before it is armed.
         became = look() or "operating"

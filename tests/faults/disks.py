@@ -201,7 +201,7 @@ class Errors(Sweep):
             def quiet():
                 phase = world.status(service)["phase"]
                 return phase == "held" or (phase == "watching" and service.live() == "v1" and service.says() == "v1")
-            if not inject.until(20, quiet, 0.05):
+            if not inject.until(120, quiet, 0.05):
                 raise Violation("silent", world.told())
             done = judge_trouble(world, bad)
         finally:
@@ -439,11 +439,11 @@ class ReadOnly(Sweep):
         def quiet():
             phase = world.status(service)["phase"]
             return phase == "held" or (phase == "watching" and service.live() == "v1" and service.says() == "v1")
-        if not inject.until(30, quiet, 0.05):
+        if not inject.until(120, quiet, 0.05):
             raise Violation("silent", world.told())
         done = judge_trouble(world, bad)
         if done:
-            expect(inject.until(10, lambda: service.says() == "v1"), "wrong process", world.told())
+            expect(inject.until(60, lambda: service.says() == "v1"), "wrong process", world.told())
         world.stop_daemon()
         before = world.watcher.events()
         expect(before[0] <= 1, "second actuation", before)

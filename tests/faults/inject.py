@@ -20,6 +20,14 @@ WRITES = ("write", "pwrite64", "fdatasync", "fsync")
 CALLED = re.compile(r"^(?:\[pid +)?(\d+)\]? +(?:\d+\.\d+ +)?(\w+)\(")
 
 
+def stands_still(pid):
+    """Whether every thread was stopped: while strace watches it, a single one may stop for a moment at any call."""
+    def state_of(thread):
+        with open("/proc/%d/stat" % thread, encoding="utf-8") as text:
+            return text.read().rsplit(")", 1)[1].split()[0]
+    return all(state_of(thread) in "Tt" for thread in threads(pid))
+
+
 class Refused(Exception):
     """strace could not be attached: the thread is gone, or ptrace is not allowed here."""
 
@@ -46,7 +54,7 @@ class Strace:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         try:
-            self.process.communicate(timeout=10)
+            self.process.communicate(timeout=30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()
@@ -63,9 +71,9 @@ def let_go(pid):
     found = tracer()
     if found:
         os.kill(found, signal.SIGINT)
-        if not until(3, lambda: tracer() != found):  # It waits for a thread that is gone, and nobody else can reap the traced process.
+        if not until(20, lambda: tracer() != found):  # It waits for a thread that is gone, and nobody else can reap the traced process.
             os.kill(found, signal.SIGKILL)
-            until(3, lambda: tracer() != found)
+            until(20, lambda: tracer() != found)
 
 
 def is_dead(pid):

@@ -36,7 +36,7 @@ def ended_on_disk(world, bad):
     return bool(rows) and all(row["terminal"] for row in rows)
 
 
-def dies_or_completes(world, bad, seconds=20):
+def dies_or_completes(world, bad, seconds=120):
     """"killed" or "completed"."""
     def over():
         return world.daemon.poll() is not None or ended_on_disk(world, bad)
@@ -123,7 +123,7 @@ class Kill(Sweep):
                 return became
         except (Violation, OSError) as error:
             # By a call after the rollback's end, before the tracer let go: nobody else ends it like this.
-            if getattr(error, "kind", "daemon ended") != "daemon ended" or not inject.died(world.daemon, 5):
+            if getattr(error, "kind", "daemon ended") != "daemon ended" or not inject.died(world.daemon, 30):
                 raise
         expect(world.daemon.returncode == self.code(), "exit code", "rollbackd ended with %s\n%s" % (world.daemon.returncode, world.tail()))
         became = "killed before the switch" if world.judge_link("v1", bad) == bad else "killed after the switch"
@@ -168,7 +168,7 @@ class Keeper(Kill):
         came, _ = world.watcher.events()
         expect(came <= 1, "second actuation", "`current` was put in place %d times" % came)
         expect(len(carried_out(rows)) <= 1, "second actuation", brief(rows))
-        if not inject.until(15, lambda: world.service_.says() == world.service_.live()):
+        if not inject.until(60, lambda: world.service_.says() == world.service_.live()):
             raise Violation("wrong process", world.told())
         starts = [name for name, _ in world.service_.starts()[world.marked:]]
         # What crashed may come back once, by the keeper that takes the dead one's place, as long as `current` leads there.
@@ -200,7 +200,7 @@ class Recovery(Kill):
             world.start(environment={"ROLLBACKD_FAILPOINT": "record.switched.after"})
             world.settled(bad)
             world.service_.misbehave(bad)
-            if not inject.died(world.daemon, 10):  # Programs without failpoints: the recovery of an idle state must do.
+            if not inject.died(world.daemon, 60):  # Programs without failpoints: the recovery of an idle state must do.
                 world.stop_daemon(signal.SIGKILL)
             out = os.path.join(world.root, "strace")
             world.start(prefix=["strace", "-D", "-I2", "-f", "-o", out, "-e", "trace=" + ",".join(inject.known_calls())])
@@ -247,7 +247,7 @@ class Recovery(Kill):
                 return world.daemon.poll() is not None or inject.is_dead(world.daemon.pid) or (world.status(world.service_)["phase"] in ("watching", "held"))
             except Exception:  # pylint: disable=broad-except  (not there yet, or just died)
                 return False
-        inject.until(20, recovered, 0.05)
+        inject.until(120, recovered, 0.05)
         if not inject.died(world.daemon, AT_REST):
             inject.let_go(world.daemon.pid)
         if not inject.died(world.daemon, AT_REST):

@@ -2,6 +2,7 @@
 its own log of starts, the history as SQLite on the disk. Nothing that is judged is taken from the daemon's word alone."""
 import contextlib
 import ctypes
+import http.client
 import json
 import os
 import select
@@ -21,7 +22,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "..", "deploy", "demo"))
 import fleet as _fleet  # noqa: E402
 from fleet import Fleet, NotInTime, Service, wait_for  # noqa: E402
 
-_fleet.PATIENCE = 3
+_fleet.PATIENCE = 6
 UNENDED = ("planned", "running", "verifying")
 LIBC = ctypes.CDLL(None, use_errno=True)
 MOVED_TO, CREATED, DELETED, MOVED_FROM = 0x80, 0x100, 0x200, 0x40
@@ -85,7 +86,7 @@ def processes_of(root):
 
 def end_all(world, root):
     """Ends the daemon, the keeper, the service and whatever was just being started, at once."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         pids = processes_of(root)
         for pid in pids:
@@ -94,7 +95,7 @@ def end_all(world, root):
             break
         time.sleep(0.005)
     if world.daemon:
-        world.daemon.wait(10)
+        world.daemon.wait(60)
 
 
 def kill(pid, number=signal.SIGKILL):
@@ -176,9 +177,9 @@ class Tiny(Service):
     def says(self):
         """The release that answers on the service's port; None while none does."""
         try:
-            with urllib.request.urlopen(self.url("/version"), timeout=1) as answer:
+            with urllib.request.urlopen(self.url("/version"), timeout=30) as answer:
                 return json.load(answer)["release"]
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             return None
 
     def configuration(self):
@@ -190,7 +191,7 @@ class Tiny(Service):
         body["checks"] = [{"name": "health", "type": "http", "url": self.url(), "interval": "200ms", "timeout": "2s"}]
         body["checks"] += self.settings.get("more_checks", [])
         body.pop("more_checks", None)
-        policy = {"bake_time": "10m", "start_grace": "300ms", "settle": "200ms", "cooldown": "0s", "budget": {"rollbacks": 100, "per": "1h"}}
+        policy = {"bake_time": "10m", "start_grace": "1s", "settle": "5s", "cooldown": "0s", "budget": {"rollbacks": 100, "per": "1h"}}
         policy.update(self.settings.get("policy", {}))
         body["policy"] = dict(body["policy"], **policy)
         if "verify" not in self.settings:
@@ -329,7 +330,7 @@ class World(Fleet):
     def stored(self):
         """Every row of operations as SQLite has it on the disk, without the daemon."""
         path = os.path.join(self.state, "history.sqlite")
-        with contextlib.closing(sqlite3.connect("file:%s?mode=ro" % path, uri=True, timeout=5)) as database:
+        with contextlib.closing(sqlite3.connect("file:%s?mode=ro" % path, uri=True, timeout=30)) as database:
             database.row_factory = sqlite3.Row
             return [dict(row) for row in database.execute("SELECT * FROM operations")]
 

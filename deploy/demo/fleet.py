@@ -15,23 +15,36 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 RULES = os.path.join(HERE, "..", "..", "rules")
 
 
+CLAIMED = {}  # port: a socket whose name says to everybody who asks here that it is taken, also while nobody listens on it
+
+
 def free_port():
-    """A loopback port that was free a moment ago, below the range the kernel takes outgoing connections' ports from."""
+    """A loopback port that nobody listens on and no other process of ours was given, below the range the kernel takes outgoing connections'
+    ports from. Ours until give_back() or our end."""
     for _ in range(200):
         port = random.randrange(15000, 32000)
-        with socket.socket() as s:
-            try:
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind("\0rollbackd-port-%d" % port)
+            with socket.socket() as s:
                 s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
+            CLAIMED[port] = claim
+            return port
+        except OSError:
+            claim.close()
     raise OSError("no free port on 127.0.0.1 between 15000 and 32000")
+
+
+def give_back(port):
+    claim = CLAIMED.pop(port, None)
+    if claim:
+        claim.close()
 
 
 class Unix(http.client.HTTPConnection):
     """HTTP over the daemon's unix socket."""
 
-    def __init__(self, path, timeout=30):
+    def __init__(self, path, timeout=120):
         super().__init__("localhost", timeout=timeout)
         self.path = path
 
@@ -112,9 +125,10 @@ class Service:
                        {"name": "app-log", "type": "log", "path": os.path.join(self.log_directory, "*.log"),
                         "patterns": {"critical": "FATAL|panic"}}],
             "identity": {"url": self.url("/version"), "json_pointer": "/release"},
-            "policy": {"bake_time": "60s", "start_grace": "2s", "settle": "1s", "cooldown": "0s",
-                       "budget": {"rollbacks": 20, "per": "1h"}, "trust_existing": "live"},
-            "verify": [{"type": "checks_healthy", "for": "500ms", "within": "10s"}],
+            "policy": {"bake_time": "60s", "start_grace": self.fleet.start_grace, "settle": self.fleet.settle, "cooldown": "0s",
+                       "budget": {"rollbacks": 20, "per": "1h"}, "trust_existing": "live",
+                       "deadline": dict(self.fleet.deadline)},
+            "verify": [{"type": "checks_healthy", "for": "500ms", "within": self.fleet.healthy_within}],
         }
         for key, value in self.settings.items():
             if key == "policy":
@@ -127,6 +141,7 @@ class Service:
 class Fleet:
     """A scratch directory with services, a daemon over them, and its API."""
     check_timeout = "200ms"  # of each service's health check
+    start_grace, settle, healthy_within, deadline = "2s", "1s", "10s", {}  # What each service gets where it says nothing else.
 
     def __init__(self, binaries, root=None):
         self.binaries = binaries
@@ -156,7 +171,7 @@ class Fleet:
     def rollbackd(self, *arguments):
         """Another rollbackd over the same configuration, to its end: (exit code, output)."""
         done = subprocess.run([os.path.join(self.binaries, "rollbackd"), "--config", self.config, *arguments], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=120, env=self.environment(), check=False)
+                              capture_output=True, text=True, timeout=300, env=self.environment(), check=False)
         return done.returncode, done.stdout + done.stderr
 
     def start(self, environment=None, wait=True):
@@ -215,7 +230,7 @@ class Fleet:
     def ctl(self, *arguments):
         """rollbackctl over the unix socket: (exit code, output)."""
         done = subprocess.run([os.path.join(self.binaries, "rollbackctl"), "--url", "unix:" + self.socket, *arguments],
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False)
         return done.returncode, done.stdout + done.stderr
 
     def deploy(self, service, release, seconds=20):
@@ -258,6 +273,8 @@ class Fleet:
     def close(self, keep_files=False):
         self.stop_daemon()
         self.end_keepers()
+        for port in [self.port] + [service.port for service in self.services]:
+            give_back(port)
         if not keep_files:
             shutil.rmtree(self.root, ignore_errors=True)
 

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import unittest
 
-from harness import BINARIES, Fleet, Scenario, pull, reported_release, rollback_of, settled, standing, trigger, wait_for
+from harness import BINARIES, Fleet, Scenario, impatient, pull, reported_release, rollback_of, settled, standing, trigger, wait_for
 from kill_test import counting_starts, started_of
 
 NOBODY = 65534
@@ -114,13 +114,13 @@ class Actor(Scenario):
         self.assertFalse(os.path.exists(os.path.join(fleet.state, "services", "shop.demo", "keeper.sock")))
         self.assertTrue(os.path.exists(os.path.join(fleet.state + "-actor", "services", "shop.demo", "keeper.sock")))
         with self.subTest("the service survives both of them"):
-            pid = fleet.status(service)
+            row = fleet.status(service)
             fleet.stop_daemon()
             fleet.end_actor(signal.SIGKILL)
             self.assertEqual(reported_release(service), "v1")
             fleet.start()
             settled(fleet, service, "v1")
-            self.assertEqual(started_of(service, "v1"), starts + 1, pid)
+            self.assertEqual(started_of(service, "v1"), starts + 1, row)
 
     def test_a_person_acts_where_the_daemon_may_only_observe(self):
         fleet = Apart(BINARIES)
@@ -223,34 +223,46 @@ class Actor(Scenario):
         self.bad_release(fleet, service)
         starts = started_of(service, "v1")
         before = fleet.actor_said('step="symlink switch"')
-        slow = subprocess.Popen(["strace", "-f", "-qq", "-o", os.path.join(fleet.root, "strace"), "-e", "trace=renameat2", "-e",
-                                 "inject=renameat2:delay_enter=1500000", "-p", str(fleet.actor.pid)], stdin=subprocess.DEVNULL)
-        self.addCleanup(slow.wait, 10)
-        self.addCleanup(slow.terminate)
+        # Its switch lasts until the tracer lets go.
+        tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", os.path.join(fleet.root, "strace"), "-e", "trace=renameat2", "-e",
+                                   "inject=renameat2:delay_enter=600000000", "-p", str(fleet.actor.pid)], stdin=subprocess.DEVNULL)
+
+        def let_go():
+            tracer.kill()
+            tracer.wait(60)
+        self.addCleanup(let_go)
 
         def traced():
-            with open("/proc/%d/status" % fleet.actor.pid, encoding="utf-8") as text:
-                return "TracerPid:\t0" not in text.read()
-        wait_for("the actor is slowed down", 10, traced)
+            tasks = "/proc/%d/task" % fleet.actor.pid
+            for task in os.listdir(tasks):
+                with open(os.path.join(tasks, task, "status"), encoding="utf-8") as text:
+                    if "TracerPid:\t%d\n" % tracer.pid not in text.read():
+                        return False
+            return True
+        wait_for("every thread of the actor is traced", 10, traced)
         pull(service)
         wait_for("the actor has the step", 30, lambda: fleet.actor_said('step="symlink switch"') > before, 0.005)
         fleet.stop_daemon(signal.SIGKILL)
         self.assertEqual(service.live(), "v2")  # It is in the actor's hands, and not done yet.
-        fleet.start()
+        impatient(service)
+        fleet.start(wait=False)
+        let_go()
+        fleet.wait_ready()
         self.rolled_back_once(fleet, service, starts, ("succeeded", "abandoned"))
 
     def test_the_actor_goes_with_a_daemon_that_began_it(self):
         fleet, service = self.shop(self.fleet(actor="fork"))
         fleet.start()
         settled(fleet, service, "v1")
-        children = subprocess.run(["pgrep", "-P", str(fleet.daemon.pid), "-f", "--", "--actor"], capture_output=True, text=True, check=False)
-        actor = int(children.stdout.split()[0])
+        def actors():
+            found = subprocess.run(["pgrep", "-P", str(fleet.daemon.pid), "-f", "--", "--actor"], capture_output=True, text=True, check=False)
+            return [int(pid) for pid in found.stdout.split()]
+        actor = actors()[0]
         os.kill(actor, signal.SIGKILL)
         service.release("v2")
         fleet.deploy(service, "v2")  # By another actor, begun at once.
         settled(fleet, service, "v2")
-        children = subprocess.run(["pgrep", "-P", str(fleet.daemon.pid), "-f", "--", "--actor"], capture_output=True, text=True, check=False)
-        another = int(children.stdout.split()[0])
+        another = actors()[-1]
         self.assertNotEqual(another, actor)
         fleet.stop_daemon()
         wait_for("the actor has ended", 10, lambda: not os.path.exists("/proc/%d" % another))

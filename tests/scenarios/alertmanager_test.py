@@ -7,7 +7,7 @@ import unittest
 import urllib.error
 import urllib.request
 
-from harness import (UNENDED, Alertmanager, Prometheus, Scenario, has, held_by, pull, reported_release, rollback_of, settled, standing,
+from harness import (UNENDED, Alertmanager, Door, Prometheus, Scenario, has, held_by, pull, reported_release, rollback_of, settled, standing,
                      targets, trigger, wait_for)
 
 ROUTES = [{"match": ["severity=\"critical\""], "action": "rollback"}, {"match": ["severity=\"warning\""], "action": "notify"}]
@@ -44,7 +44,7 @@ class Pushed(Scenario):
         request = urllib.request.Request("http://127.0.0.1:%d/api/v1/alertmanager" % fleet.port, data=json.dumps(body).encode(),
                                          headers={"Authorization": "Bearer " + secret, "Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -52,9 +52,9 @@ class Pushed(Scenario):
         except OSError:
             return 0, {}
 
-    def bad_release_live(self, **settings):
+    def bad_release_live(self, fleet=None, **settings):
         """v2 is live and watched; its orders fail once it is told to, which no check of ours sees."""
-        fleet, service = self.shop(self.fleet(routes=ROUTES), **settings)
+        fleet, service = self.shop(fleet or self.fleet(routes=ROUTES), **settings)
         fleet.start()
         settled(fleet, service, "v1")
         service.release("v2", "broken-order", when=trigger(service))
@@ -75,7 +75,9 @@ class Pushed(Scenario):
 @unittest.skipUnless(has("prometheus") and has("prometheus-alertmanager"), "prometheus and prometheus-alertmanager are not installed")
 class RealAlertmanagers(Pushed):
     def test_three_alertmanagers_fifty_duplicates_and_a_kill_are_one_rollback(self):
-        fleet, service = self.bad_release_live(verify=[{"type": "checks_healthy", "for": "3s", "within": "15s"}])
+        fleet = self.fleet(routes=ROUTES)
+        door = Door(fleet)  # So that all of it comes in the middle of the rollback.
+        fleet, service = self.bad_release_live(fleet, hooks=door.hooks)
         token = self.token(fleet)
         receiver = {"url": "http://127.0.0.1:%d/api/v1/alertmanager" % fleet.port, "send_resolved": True,
                     "http_config": {"authorization": {"type": "Bearer", "credentials_file": token}}}
@@ -88,7 +90,7 @@ class RealAlertmanagers(Pushed):
         rule = {"alert": "OrdersFail", "expr": "max_over_time(http_requests_total{code=\"500\"}[1m]) > 0",
                 "labels": {"severity": "critical"}, "annotations": {"summary": "orders of {{ $labels.service }} fail"}}
         prometheus = self.server(Prometheus(
-            {"global": {"scrape_interval": "250ms", "scrape_timeout": "200ms", "evaluation_interval": "250ms"},
+            {"global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "250ms"},
              "scrape_configs": [{"job_name": "shop", "static_configs": targets("127.0.0.1:%d" % service.port, service="shop",
                                                                                environment="demo")}],
              "alerting": {"alertmanagers": [{"static_configs": [{"targets": ["127.0.0.1:%d" % m.port for m in managers]}]}]}},
@@ -98,11 +100,11 @@ class RealAlertmanagers(Pushed):
 
         pull(service)
         try:
-            urllib.request.urlopen(service.url("/order"), timeout=5).close()
+            urllib.request.urlopen(service.url("/order"), timeout=30).close()
         except urllib.error.HTTPError as error:
             error.close()
-        begun = wait_for("the rollback has begun", 30, lambda: self.rollbacks(fleet, service))
-        self.assertIn(begun[0]["status"], UNENDED)
+        door.wait(30)
+        self.assertEqual([row["status"] in UNENDED for row in self.rollbacks(fleet, service)], [True])
         held = wait_for("an Alertmanager holds it", 20, lambda: managers[0].alerts("alertname=\"OrdersFail\""))[0]
         again = alert(starts_at=held["startsAt"], fingerprint=held["fingerprint"], **held["labels"])
         for number in range(20):
@@ -113,6 +115,7 @@ class RealAlertmanagers(Pushed):
 
         fleet.daemon.kill()
         fleet.daemon.wait(60)
+        door.open()
         stop, statuses = threading.Event(), []
 
         def replay():

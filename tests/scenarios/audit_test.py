@@ -7,7 +7,7 @@ import unittest
 import urllib.error
 import urllib.request
 
-from harness import UNENDED, Scenario, pull, rollback_of, settled, trigger, wait_for
+from harness import UNENDED, Door, Scenario, pull, rollback_of, settled, trigger, wait_for
 
 
 def over_tcp(fleet, path, token=None, **body):
@@ -16,7 +16,7 @@ def over_tcp(fleet, path, token=None, **body):
     if token:
         request.add_header("Authorization", "Bearer " + token)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
@@ -42,7 +42,9 @@ class Audit(Scenario):
         return fleet.ctl("audit", "verify", "--state", fleet.state, *more)
 
     def test_everybodys_changes_an_automatic_rollback_and_a_kill_are_one_unbroken_chain(self):
-        fleet, service = self.shop()
+        fleet = self.fleet()
+        door = Door(fleet)
+        fleet, service = self.shop(fleet, hooks=door.hooks)
         fleet.top["token_file"] = os.path.join(fleet.root, "tokens")
         fleet.start()
         settled(fleet, service, "v1")
@@ -60,10 +62,10 @@ class Audit(Scenario):
         settled(fleet, service, "v2")
 
         pull(service)
-        wait_for("the rollback is under way", 20,
-                 lambda: [row for row in fleet.operations(service, kind="rollback") if row["status"] in UNENDED])
+        door.wait()
         fleet.daemon.kill()
         fleet.daemon.wait(60)
+        door.open()
         fleet.start()
         ended = rollback_of(fleet, service, "v2")
         settled(fleet, service, "v1")

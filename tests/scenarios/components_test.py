@@ -1,4 +1,5 @@
 """Two components that move together: the code and its configuration, each behind a link of its own, and a process that reads both."""
+import http.client
 import json
 import os
 import signal
@@ -6,7 +7,7 @@ import time
 import unittest
 import urllib.request
 
-from harness import Scenario, UNENDED, free_port, standing, wait_for
+from harness import Scenario, UNENDED, free_port, impatient, standing, wait_for
 
 APP = r'''#!/usr/bin/python3
 import http.server, json, os, sys
@@ -14,11 +15,12 @@ here = os.path.dirname(os.path.abspath(os.path.realpath(__file__)))
 release = os.path.basename(here)
 with open(os.environ["CONFIG"] + "/settings.json") as text:
     settings = json.load(text)
-well = not os.path.exists(here + "/bad") and not settings["bad"]
+def well():
+    return not any(os.path.exists(os.environ["CONFIG"] + ".bad-" + name) for name in ("app-" + release, "config-" + settings["name"]))
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = json.dumps({"release": release, "config": settings["name"]}).encode()
-        self.send_response(200 if well or self.path != "/health" else 500)
+        self.send_response(200 if self.path != "/health" or well() else 500)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -44,20 +46,22 @@ class Pair:
         body.append({"name": "config", "releases": self.configs, "current": self.config})
         service.settings["components"] = body
 
-    def app(self, release, bad=False):
+    def spoil(self, component, release):
+        """From now on whoever runs with it answers that it is not well."""
+        open("%s.bad-%s-%s" % (self.config, component, release), "w", encoding="utf-8").close()
+
+    def app(self, release):
         directory = os.path.join(self.service.releases, release)
         os.makedirs(directory)
         with open(directory + "/shop", "w", encoding="utf-8") as out:
             out.write(APP)
         os.chmod(directory + "/shop", 0o755)
-        if bad:
-            open(directory + "/bad", "w", encoding="utf-8").close()
 
-    def conf(self, release, bad=False):
+    def conf(self, release):
         directory = os.path.join(self.configs, release)
         os.makedirs(directory)
         with open(directory + "/settings.json", "w", encoding="utf-8") as out:
-            json.dump({"name": release, "bad": bad, "password": "not-for-your-eyes-" + release}, out, indent=1)
+            json.dump({"name": release, "password": "not-for-your-eyes-" + release}, out, indent=1)
 
     def link_config(self, release):
         os.symlink(os.path.join("configs", release), self.config + ".new")
@@ -68,10 +72,10 @@ class Pair:
 
     def runs(self):
         try:
-            with urllib.request.urlopen(self.service.url("/version"), timeout=2) as answer:
+            with urllib.request.urlopen(self.service.url("/version"), timeout=30) as answer:
                 told = json.load(answer)
                 return told["release"], told["config"]
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return None
 
     def restart(self):
@@ -109,11 +113,13 @@ class ComponentsTest(Pairs):
     def test_a_bad_release_goes_back_with_its_configuration(self):
         pair = self.pair()
         pair.app("v2")
-        pair.conf("v2", bad=True)
+        pair.conf("v2")
         pair.fleet.start()
         pair.settled("v1", ("v1", "v1"))
 
         pair.fleet.deploy(pair.service, "v2")
+        pair.settled("v2", ("v2", "v2"))
+        pair.spoil("config", "v2")
         rollback = pair.ended()[0]
         pair.settled("v1", ("v1", "v1"))
 
@@ -130,7 +136,7 @@ class ComponentsTest(Pairs):
 
     def killed_between_the_switches(self, fleet):
         pair = self.pair(fleet)
-        pair.app("v2", bad=True)
+        pair.app("v2")
         pair.conf("v2")
         pair.fleet.start()
         pair.settled("v1", ("v1", "v1"))
@@ -142,8 +148,11 @@ class ComponentsTest(Pairs):
         pair.link_config("v2")
         wait_for("the deployment is seen", 10, lambda: pair.fleet.status(pair.service)["release"] == "v2")
         pair.restart()
+        pair.settled("v2", ("v2", "v2"))
+        pair.spoil("app", "v2")
         wait_for("rollbackd dies between the switches", 40, lambda: pair.fleet.daemon.poll() is not None)
         self.assertEqual(pair.links(), ("v1", "v2"), "the first is switched, the second is not")
+        impatient(pair.service)
 
         pair.fleet.start()
         first, second = reversed(pair.ended(number=2)[:2])
@@ -160,19 +169,22 @@ class ComponentsTest(Pairs):
         pair.fleet.start()
         pair.settled("v1", ("v1", "v1"))
 
+        began = time.monotonic()
         pair.service.link("v2")
         time.sleep(0.2)  # What a deploy script does between the two.
         pair.link_config("c2")
+        took = time.monotonic() - began
         wait_for("the deployment is seen", 10, lambda: pair.fleet.status(pair.service)["release"] == "v2+c2")
         pair.restart()
         pair.settled("v2+c2", ("v2", "c2"))
 
         releases = [row["release"] for row in pair.fleet.get("/api/v1/deployments?service=shop")[1]]
-        self.assertEqual(releases, ["v2+c2", "v1"])
+        if took < 0.4:  # Else it had all the time to see what lay between: links are quiet after 500 ms.
+            self.assertEqual(releases, ["v2+c2", "v1"])
         code, text = pair.fleet.ctl("rollback", "shop", "--reason", "a look", "--dry-run")
         self.assertEqual(code, 0, text)
         for line in ("config: %s -> configs/v1 (now configs/c2)" % pair.config, "~ settings.json", '+ "name": "v1",', "restarts app (supervised)",
-                     "takes at most 1m"):
+                     "takes at most 4m"):
             self.assertIn(line, text)
         self.assertNotIn("not-for-your-eyes", text)
         self.assertEqual(pair.links(), ("v2", "c2"))
@@ -193,12 +205,14 @@ class ComponentsTest(Pairs):
                       "ln -sfn configs/c9 %s.other && mv -T %s.other %s\n" % ((pair.config,) * 3))
         os.chmod(hook, 0o755)
         pair.conf("c9")
-        pair.app("v2", bad=True)
+        pair.app("v2")
         pair.conf("v2")
         pair.fleet.start()
         pair.settled("v1", ("v1", "v1"))
 
         pair.fleet.deploy(pair.service, "v2")
+        pair.settled("v2", ("v2", "v2"))
+        pair.spoil("app", "v2")
         rollback = pair.ended()[0]
 
         self.assertEqual(rollback["status"], "abandoned", rollback)
@@ -211,7 +225,7 @@ class RetentionTest(Pairs):
     """What of each component goes when old releases are removed, by an actor of root's where it is one."""
 
     def test_what_a_release_that_stays_is_made_of_stays_and_the_rest_goes(self):
-        pair = self.pair(self.fleet(actor="fork"), policy={"bake_time": "3s", "start_grace": "1s", "keep_releases": 1})
+        pair = self.pair(self.fleet(actor="fork"), policy={"bake_time": "3s", "keep_releases": 1})
         pair.fleet.start()
         pair.settled("v1", ("v1", "v1"))
         for release in ("v2", "v3", "v4"):
@@ -243,10 +257,10 @@ with open(os.environ["STARTS"], "a") as starts:
     starts.write(release + "\n")
 if os.path.exists(os.environ["STARTS"] + ".no-more"):
     sys.exit(3)
-well = not os.path.exists(os.path.dirname(os.path.abspath(os.path.realpath(__file__))) + "/bad")
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = json.dumps({"release": release, "pid": os.getpid()}).encode()
+        well = not os.path.exists(os.environ["STARTS"] + ".bad-" + release)
         self.send_response(200 if well or self.path != "/health" else 500)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -283,14 +297,16 @@ class Twins:
         with open(self.starts(component), encoding="utf-8") as lines:
             return lines.read().split().count(release)
 
-    def release(self, release, bad=False):
+    def spoil(self, release):
+        """From now on its worker answers that it is not well."""
+        open(self.starts("worker") + ".bad-" + release, "w", encoding="utf-8").close()
+
+    def release(self, release):
         for directory in (os.path.join(self.service.releases, release), os.path.join(self.jobs, release)):
             os.makedirs(directory)
             with open(directory + "/shop", "w", encoding="utf-8") as out:
                 out.write(WORKER)
             os.chmod(directory + "/shop", 0o755)
-        if bad:
-            open(os.path.join(self.jobs, release, "bad"), "w", encoding="utf-8").close()
 
     def link(self, release):
         self.service.link(release)
@@ -306,9 +322,9 @@ class Twins:
     @staticmethod
     def runs_at(port):
         try:
-            with urllib.request.urlopen("http://127.0.0.1:%d/version" % port, timeout=2) as answer:
+            with urllib.request.urlopen("http://127.0.0.1:%d/version" % port, timeout=30) as answer:
                 return json.load(answer)["release"]
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return None
 
     def settled(self, release):
@@ -337,11 +353,13 @@ class TwoProcessesTest(Scenario):
 
     def test_both_processes_go_back_together_each_started_once(self):
         twins = self.twins()
-        twins.release("v2", bad=True)
+        twins.release("v2")
         twins.fleet.start()
         twins.settled("v1")
 
         twins.fleet.deploy(twins.service, "v2")
+        twins.settled("v2")
+        twins.spoil("v2")
         rollback = twins.ended()[0]
         twins.settled("v1")
 
@@ -353,22 +371,27 @@ class TwoProcessesTest(Scenario):
                  lambda: "worker runs as pid" in twins.fleet.ctl("ready", "shop", "--format", "json")[1])
 
     def test_a_second_process_that_does_not_come_up_is_told_and_comes_up_once_it_can(self):
-        twins = self.twins(verify=[{"type": "checks_healthy", "for": "500ms", "within": "3s"}])
-        twins.release("v2", bad=True)
+        twins = self.twins()
+        twins.release("v2")
         twins.fleet.start()
         twins.settled("v1")
         hindrance = twins.starts("worker") + ".no-more"
         twins.fleet.deploy(twins.service, "v2")
+        twins.settled("v2")
+        twins.service.settings["verify"] = [{"type": "checks_healthy", "for": "500ms", "within": "3s"}]  # From here on nothing gets well.
+        twins.fleet.write_configuration()
+        self.assertEqual(twins.fleet.ctl("reload")[0], 0)
         open(hindrance, "w", encoding="utf-8").close()  # The worker of v2 runs already; whichever is started now ends at once.
+        twins.spoil("v2")
 
         rollback = twins.ended()[0]
 
         # Both links are switched and the app is back: only forward is safe then. A person is told, and nothing is tried without end.
         self.assertEqual(rollback["status"], "failed", rollback)
         self.assertEqual(twins.links(), ("v1", "v1"))
-        self.assertEqual(twins.runs(), ("v1", None))
+        wait_for("the app is back alone", 20, lambda: twins.runs() == ("v1", None))
         self.assertEqual(twins.started("app", "v1"), 2)
-        self.assertEqual(twins.fleet.status(twins.service)["phase"], "held")
+        wait_for("it is held", 20, lambda: twins.fleet.status(twins.service)["phase"] == "held")
         os.unlink(hindrance)
         wait_for("its keeper starts it", 30, lambda: twins.runs() == ("v1", "v1"))
         self.assertEqual(len(twins.fleet.operations(twins.service, kind="rollback")), 1)
@@ -398,11 +421,13 @@ class TwoProcessesTest(Scenario):
         os.chmod(hook, 0o755)
         twins.release("v1")
         twins.link("v1")
-        twins.release("v2", bad=True)
+        twins.release("v2")
         fleet.start()
         twins.settled("v1")
 
         fleet.deploy(twins.service, "v2")
+        twins.settled("v2")
+        twins.spoil("v2")
         rollback = twins.ended()[0]
 
         self.assertEqual(rollback["status"], "undone", rollback)

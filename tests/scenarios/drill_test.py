@@ -28,7 +28,7 @@ class Drill(Scenario):
         settled(fleet, service, "v1")
         fleet.deploy(service, "v2")
         settled(fleet, service, "v2")
-        wait_for("a rollback could begin", 20, lambda: fleet.ctl("ready", "shop")[0] == 0)
+        wait_for("a rollback could begin", 20, lambda: fleet.ctl("ready", "shop")[0] == 0 and not fleet.status(service).get("incident"))
         return fleet, service, pages
 
     def evidence(self, fleet, operation):
@@ -48,7 +48,8 @@ class Drill(Scenario):
         self.assertNotIn("warning  drill", fleet.ctl("ready", "shop")[1])
         fleet.stop_daemon()
         fleet.start()
-        self.assertGreater(metric(fleet, "rollbackd_drill_last_success_timestamp_seconds"), time.time() - 600)
+        wait_for("the metric tells of it after a restart", 10,
+                 lambda: (metric(fleet, "rollbackd_drill_last_success_timestamp_seconds") or 0) > time.time() - 3600)
 
     def test_each_injection_is_found_rolled_back_and_told_and_the_release_is_not_bad_for_it(self):
         for inject in ("crash", "500", "log"):
@@ -107,12 +108,13 @@ class DeployLock(Scenario):
         flag = os.path.join(fleet.root, "go")
         program = "import os, sys, time\nprint(len(os.environ['ROLLBACKD_LOCK']))\nsys.stdout.flush()\n" \
                   "while not os.path.exists(%r): time.sleep(0.02)\nsys.exit(7)" % flag
-        held = self.ctl(fleet, "deploy", "--lock", "shop", "--for", "2s", "--reason", "by hand", "--", sys.executable, "-c", program)
+        held = self.ctl(fleet, "deploy", "--lock", "shop", "--for", "10s", "--reason", "by hand", "--", sys.executable, "-c", program)
         self.addCleanup(held.stdout.close)
         self.assertEqual(held.stdout.readline(), "36\n")
+        first = fleet.status(service)["lock"]["until"]
         code, out = fleet.ctl("deploy", "shop", "v2")
         self.assertEqual(code, 41, out)
-        time.sleep(2.5)  # Longer than the lock: it must have been renewed.
+        wait_for("the lock is renewed", 20, lambda: fleet.status(service)["lock"]["until"] > first)
         self.assertEqual(fleet.ctl("deploy", "shop", "v2")[0], 41)
         with open(flag, "w", encoding="utf-8"):
             pass

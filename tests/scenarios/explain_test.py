@@ -4,16 +4,18 @@ import os
 import signal
 import unittest
 
-from harness import Scenario, rollback_of, settled
+from harness import Scenario, pull, rollback_of, settled, trigger
 
 
 class Explain(Scenario):
     def test_a_rollbacks_evidence_is_there_after_a_restart_in_every_form(self):
         fleet, service = self.shop()
-        service.release("v2", "crash", after=1)
+        service.release("v2", "crash", when=trigger(service))
         fleet.start()
         settled(fleet, service, "v1")
         fleet.deploy(service, "v2")
+        settled(fleet, service, "v2")
+        pull(service)
         row = rollback_of(fleet, service, "v2")
         settled(fleet, service, "v1")
         fleet.stop_daemon(signal.SIGKILL)

@@ -3,6 +3,7 @@ that keeps a second daemon away, whatever is done to its file."""
 import os
 import shutil
 import signal
+import stat
 import subprocess
 
 from harness import BINARIES, Scenario, has, pull, reported_release, rollback_of, settled, trigger, wait_for
@@ -10,6 +11,8 @@ from harness import BINARIES, Scenario, has, pull, reported_release, rollback_of
 FORKS_AWAY = """setsid sh -c 'trap "" TERM HUP; echo $$ > %(left)s.1; exec sleep 1000' &
 (setsid sleep 1001 > /dev/null & echo $! > %(left)s.2)
 while [ ! -s %(left)s.1 ] || [ ! -s %(left)s.2 ]; do sleep 0.01; done"""
+
+PRINTED = 5 << 30  # More than 32 bits count.
 
 # name: (point, what it does in a rollback, more settings, how the rollback ends, what is live then, how the hook's step ends)
 CASES = {
@@ -19,7 +22,7 @@ CASES = {
     "fails-after": ("after_switch", "exit 3", {}, "failed", "v1", "failed"),
     "may-fail": ("after_restart", "exit 3", {"required": False}, "succeeded", "v1", "failed"),
     "forks-away": ("after_switch", FORKS_AWAY, {}, "succeeded", "v1", "done"),
-    "prints-10-gb": ("after_restart", "exec head -c 10737418240 /dev/zero", {"timeout": "25s"}, "succeeded", "v1", "done"),
+    "prints-gigabytes": ("after_restart", "exec head -c %d /dev/zero" % PRINTED, {"timeout": "100s"}, "succeeded", "v1", "done"),
     "does-nothing": ("before_switch", ":", {}, "succeeded", "v1", "done"),
     "not-roots": ("before_switch", ":", {}, "undone", "v2", "refused"),
 }
@@ -27,9 +30,9 @@ CASES = {
 
 def alive(pid):
     try:
-        with open("/proc/%d/stat" % pid, encoding="utf-8") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+        with open("/proc/%d/stat" % pid, encoding="utf-8") as text:
+            return text.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -49,13 +52,20 @@ def left(fleet, name):
         path = os.path.join(fleet.root, "left-%s.%d" % (name, number))
         if os.path.exists(path):
             with open(path, encoding="utf-8") as text:
-                out.append(int(text.read()))
+                out += [int(line) for line in text if line.endswith("\n")]  # Its hook may have been ended before it wrote.
     return out
 
 
 def bytes_below(directory):
-    return sum(os.path.getsize(os.path.join(where, name)) for where, _, names in os.walk(directory) for name in names
-               if not os.path.islink(os.path.join(where, name)) and os.path.isfile(os.path.join(where, name)))
+    total = 0
+    for where, _, names in os.walk(directory):
+        for name in names:
+            try:
+                facts = os.lstat(os.path.join(where, name))
+            except FileNotFoundError:
+                continue  # Files are replaced whole.
+            total += facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+    return total
 
 
 def hook_steps(fleet, operation):
@@ -69,7 +79,7 @@ class Hooks(Scenario):
         for name, (at, script, more, *_) in CASES.items():
             hooks = [hook(fleet, name, script % {"left": os.path.join(fleet.root, "left-" + name)} if "%(" in script else script, at, **more)]
             hooks.append(hook(fleet, name + "-end", "env > %s/told-%s" % (fleet.root, name), "on_failure"))
-            service = services[name] = fleet.service(name, hooks=hooks, policy={"deadline": {"standard": "120s"}})
+            service = services[name] = fleet.service(name, hooks=hooks)
             service.release("v1")
             service.link("v1")
         os.chmod(os.path.join(fleet.root, "hook-not-roots"), 0o775)
@@ -94,7 +104,7 @@ class Hooks(Scenario):
                 wait_for("the process runs " + live, 20, lambda: reported_release(services[name]) == live)
                 steps = hook_steps(fleet, operation["operation"])
                 self.assertEqual(steps[0]["status"], step, steps)
-                self.assertEqual([pid for pid in left(fleet, name) if alive(pid)], [])
+                wait_for("nothing of it is left", 20, lambda: not any(alive(pid) for pid in left(fleet, name)))  # noqa: B023
                 told = os.path.join(fleet.root, "told-" + name)
                 self.assertEqual(os.path.exists(told), status not in ("succeeded",), "on_failure is called where it failed")
                 if os.path.exists(told):
@@ -103,17 +113,17 @@ class Hooks(Scenario):
                     self.assertEqual([variables["ROLLBACKD_" + key] for key in ("SERVICE", "FROM", "TO", "OPERATION")],
                                      [name, "v2", "v1", operation["operation"]])
                     self.assertEqual([key for key in variables if not key.startswith("ROLLBACKD_") and key not in ("PATH", "PWD")], [])
-                if name == "prints-10-gb":
-                    self.assertEqual(steps[0]["facts"]["output_bytes"], 10737418240)
+                if name == "prints-gigabytes":
+                    self.assertEqual(steps[0]["facts"]["output_bytes"], PRINTED)
                 if name == "forks-away":
                     self.assertEqual(len(left(fleet, name)), 2)
         self.assertLess(bytes_below(fleet.state), 32 << 20)
 
     def test_a_killed_daemon_calls_no_hook_twice_and_learns_how_it_ended(self):
         fleet = self.fleet()
-        script = "echo called >> %(root)s/calls; echo $PPID > %(root)s/guard; while [ ! -e %(root)s/go ]; do sleep 0.02; done" % {
+        script = "echo called >> %(root)s/calls; echo $PPID > %(root)s/pid; mv %(root)s/pid %(root)s/guard; while [ ! -e %(root)s/go ]; do sleep 0.02; done" % {
             "root": fleet.root}
-        fleet, service = self.shop(fleet, hooks=[hook(fleet, "slow", script, "after_switch", timeout="30s")])
+        fleet, service = self.shop(fleet, hooks=[hook(fleet, "slow", script, "after_switch", timeout="100s")])
         fleet.start()
         settled(fleet, service, "v1")
         service.release("v2", "health-500", when=trigger(service))
@@ -222,13 +232,16 @@ class Hanging(Scenario):
     def start(self, hang):
         if not has("strace"):
             self.skipTest("no strace")
-        fleet, service = self.shop(policy={"deadline": {"standard": "4s", "emergency": "4s", "step": "2s"}})
+        fleet, service = self.shop()
         fleet.start()
         settled(fleet, service, "v1")
         service.release("v2", "health-500", when=trigger(service))
         fleet.deploy(service, "v2")
         settled(fleet, service, "v2")
         wait_for("a rollback is ready", 20, lambda: fleet.status(service)["protected"])
+        service.settings["policy"] = {"deadline": {"standard": "4s", "emergency": "4s", "step": "2s"}}
+        fleet.write_configuration()
+        self.assertEqual(fleet.ctl("reload")[0], 0)
         hang(fleet, service)
         pull(service)
         return fleet, service

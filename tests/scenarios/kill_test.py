@@ -217,18 +217,26 @@ class Kill(Scenario):
                 fleet.close()
 
     def test_a_daemon_stopped_in_the_middle_goes_on_where_it_was(self):
-        fleet, service = self.shop(verify=[{"type": "checks_healthy", "for": "3s", "within": "20s"}])
+        fleet = self.fleet()
+        service = fleet.service("shop")
+        hindrance = os.path.join(service.root, "hindrance")  # While it is there v1 is not well, and its verification goes on.
+        service.release("v1", "health-500", when=hindrance)
+        service.link("v1")
         fleet.start()
         settled(fleet, service, "v1")
         service.release("v2", "crash", when=trigger(service))
         fleet.deploy(service, "v2")
         settled(fleet, service, "v2")
+        with open(hindrance, "w", encoding="utf-8"):
+            pass
         pull(service)
         wait_for("it verifies", 20, lambda: fleet.operations(service, kind="rollback", status="verifying"))
+        wait_for("v1 answers", 20, lambda: reported_release(service) == "v1")
         fleet.stop_daemon()
         self.assertEqual(fleet.daemon.returncode, 0)
 
         _, running = start_again(fleet, service)
+        os.remove(hindrance)
 
         settled(fleet, service, "v1")
         rows = fleet.operations(service, kind="rollback")

@@ -1,4 +1,5 @@
 """A real nginx whose configuration is the release: one that `nginx -t` refuses, and one that is valid and leads nowhere."""
+import http.client
 import http.server
 import json
 import os
@@ -9,7 +10,7 @@ import unittest
 import urllib.error
 import urllib.request
 
-from harness import Scenario, free_port, rollback_of, standing, wait_for
+from harness import Scenario, free_port, impatient, rollback_of, standing, wait_for
 
 NGINX = "/usr/sbin/nginx"
 CONFIGURATION = """
@@ -50,7 +51,7 @@ class Nginx(Scenario):
         self.upstream = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
         serving = threading.Thread(target=self.upstream.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         serving.start()
-        self.addCleanup(serving.join, 5)
+        self.addCleanup(serving.join, 60)
         self.addCleanup(self.upstream.server_close)
         self.addCleanup(self.upstream.shutdown)
 
@@ -64,11 +65,11 @@ class Nginx(Scenario):
             {"name": "configuration", "driver": "symlink", "releases": service.releases, "current": service.current,
              "process": {"manager": "command", "start": self.nginx(), "stop": self.nginx("-s", "stop"), "pid_file": self.pid_file}}]
         service.settings["checks"] = [
-            {"name": "front", "type": "http", "url": service.url("/"), "interval": "250ms", "timeout": "200ms"},
+            {"name": "front", "type": "http", "url": service.url("/"), "interval": "250ms", "timeout": "2s"},
             {"name": "nginx-t", "type": "config", "paths": [self.configuration], "command": self.nginx("-t")}]
         self.release("v1")
         service.link("v1")
-        subprocess.run(self.nginx(), check=True, timeout=20, stdin=subprocess.DEVNULL)
+        subprocess.run(self.nginx(), check=True, timeout=60, stdin=subprocess.DEVNULL)
         self.addCleanup(self.end_nginx)
         self.fleet_.start()
         self.watched("v1")
@@ -97,12 +98,12 @@ class Nginx(Scenario):
         """(status, what nginx says that it serves); None where nobody listens: between nginx's stop and its start."""
         request = urllib.request.Request(self.service.url("/"))
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, answer.headers["X-Release"]
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.headers["X-Release"]
-        except (ConnectionError, urllib.error.URLError):
+        except (OSError, http.client.HTTPException):
             return None
 
     def watched(self, release):
@@ -132,6 +133,9 @@ class Nginx(Scenario):
     def test_a_valid_configuration_with_a_wrong_upstream_is_rolled_back(self):
         self.release("v3", upstream=free_port())
 
+        impatient(self.service)
+        self.fleet_.write_configuration()
+        self.assertEqual(self.fleet_.ctl("reload")[0], 0)
         self.fleet_.post("/api/v1/deploy", service="front", release="v3")
         row = rollback_of(self.fleet_, self.service, "v3")
 

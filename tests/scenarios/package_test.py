@@ -151,7 +151,7 @@ class Life(unittest.TestCase):
             raise
 
     def inside(self, *argv, code=0):
-        ended, output = self.host.run(*argv, timeout=120)
+        ended, output = self.host.run(*argv, timeout=300)
         self.assertEqual(ended, code, "%s:\n%s" % (" ".join(argv), output))
         return output
 
@@ -203,7 +203,7 @@ class Life(unittest.TestCase):
         self.inside("ln", "-s", "releases/" + releases[0], "/srv/%s/current" % name)
 
     def released(self, port):
-        code, output = self.host.run("curl", "-s", "-m", "2", "http://127.0.0.1:%d/version" % port)
+        code, output = self.host.run("curl", "-s", "-m", "30", "http://127.0.0.1:%d/version" % port)
         return json.loads(output)["release"] if code == 0 and output.startswith("{") else None
 
     def test_from_installation_to_purge(self):

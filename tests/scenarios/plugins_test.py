@@ -94,7 +94,7 @@ class Plugins(Scenario):
         with open(verdict, "w", encoding="utf-8") as out:
             out.write("0")
         script = 'exec %s "$(cat %s)" "as told"' % (os.path.join(PLUGINS, "check_dummy"), verdict)
-        service.settings["checks"] = [exec_check("told", ["/bin/sh", "-c", script], interval="250ms", timeout="2s")]
+        service.settings["checks"] = [exec_check("told", ["/bin/sh", "-c", script], interval="250ms", timeout="2500ms")]
         fleet.start()
         settled(fleet, service, "v1")
         with open(verdict, "w", encoding="utf-8") as out:

@@ -12,17 +12,11 @@ from kill_test import counting_starts, process_of, started_of
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "faults"))
 import inject  # noqa: E402
-from clocks import state_of  # noqa: E402
 from races import Races  # noqa: E402
 from sweep import Bench, perform  # noqa: E402
 from world import tiny  # noqa: E402
 
 ROUNDS = 20
-
-
-def stands_still(pid):
-    """Whether every thread was stopped: while strace watches it, a single one may stop for a moment at any call."""
-    return all(state_of(thread) in "Tt" for thread in inject.threads(pid))
 
 
 def text_of(path):
@@ -68,14 +62,14 @@ class Race(Scenario):
         self.addCleanup(daemon.send_signal, signal.SIGCONT)
         self.addCleanup(strace.close)
         pull(service)
-        wait_for("`current` leads to v1", 40, lambda: service.live() == "v1" and stands_still(daemon.pid))
+        wait_for("`current` leads to v1", 40, lambda: service.live() == "v1" and inject.stands_still(daemon.pid))
         strace.close()
         written = os.path.join(fleet.root, "strace")
         strace = inject.Strace(daemon.pid, "-P", os.path.join(fleet.root, path), *inject.inject(call, "signal=STOP", 1), follow=True,
                                output=written)
         self.addCleanup(strace.close)
         daemon.send_signal(signal.SIGCONT)
-        wait_for("the daemon stands still after the switch", 20, lambda: call + "(" in text_of(written) and stands_still(daemon.pid))
+        wait_for("the daemon stands still after the switch", 20, lambda: call + "(" in text_of(written) and inject.stands_still(daemon.pid))
         os.kill(bad, signal.SIGKILL)
         wait_for("its keeper started v1", 20, lambda: started_of(service, "v1") == starts + 1 and process_of(fleet, service)[0] not in (None, bad))
         strace.close()

@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from harness import Scenario, has, held_by, metric, pull, rollback_of, settled, trigger, wait_for
+from harness import Scenario, has, held_by, metric, pull, rollback_of, said, settled, trigger, wait_for
 
 MIB = 1 << 20
 
@@ -160,7 +160,7 @@ class StoppedDaemon(Scenario):
         time.sleep(3)  # The gap itself.
         fleet.daemon.send_signal(signal.SIGCONT)
 
-        wait_for("it noticed", 5, lambda: "all evidence is stale" in fleet.tail(200))
+        wait_for("it noticed", 5, lambda: said(fleet, "all evidence is stale"))
         nothing_happens(fleet, service, 6)  # Longer than it mistrusts its own eyes after a gap.
         self.assertEqual(service.live(), "v2")
         pull(service)

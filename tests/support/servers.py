@@ -21,7 +21,7 @@ import urllib.request
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "deploy", "demo"))
 
-from fleet import free_port, wait_for  # noqa: E402
+from fleet import free_port, give_back, wait_for  # noqa: E402
 
 
 class Refused(AssertionError):
@@ -68,23 +68,24 @@ class Server:
         if self.process.poll() is not None:
             raise AssertionError("%s ended with %s:\n%s" % (self.program, self.process.returncode, self.tail()))
         try:
-            with urllib.request.urlopen(self.url + self.ready_path, timeout=2) as answer:
+            with urllib.request.urlopen(self.url + self.ready_path, timeout=30) as answer:
                 return answer.status == 200
         except OSError:
             return False
 
     def stop(self, with_signal=signal.SIGTERM):
-        """Ends it, by SIGKILL if it has not gone within 10 s. Its data stay, so that start() goes on from them."""
+        """Ends it, by SIGKILL if it has not gone within a minute. Its data stay, so that start() goes on from them."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(with_signal)
             try:
-                self.process.wait(10)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait(10)
+                self.process.wait(60)
 
     def close(self):
         self.stop()
+        give_back(self.port)
         if self.own_directory:
             shutil.rmtree(self.directory, ignore_errors=True)
 

@@ -23,7 +23,7 @@ TARGET = "[Unit]\nDescription=What the test needs\nWants=dbus.socket systemd-jou
 MASKED = ("systemd-tmpfiles-setup.service", "systemd-tmpfiles-setup-dev.service", "systemd-sysctl.service", "systemd-udevd.service",
           "systemd-udev-trigger.service", "systemd-random-seed.service", "systemd-logind.service", "getty.target")
 PR_SET_PDEATHSIG = 1
-READY_SECONDS, STOP_SECONDS = 30, 15
+READY_SECONDS, STOP_SECONDS = 120, 60
 
 
 def cgroup2_root():
@@ -145,7 +145,7 @@ class SystemdHost:
         """The command that runs `argv` inside. Ending it does not end what it began: long-lived programs belong into units."""
         return ["nsenter", "-t", str(self.pid), "-m", "-p", "-i", "-u", "-C", "-r", "-w", *argv]
 
-    def run(self, *argv, timeout=60, environment=None):
+    def run(self, *argv, timeout=180, environment=None):
         """Runs a command inside to its end: (exit code, output)."""
         done = subprocess.run(self.entering(*argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               errors="replace", timeout=timeout, check=False, env=dict(os.environ, **(environment or {})))
@@ -185,7 +185,7 @@ class SystemdHost:
         shutil.rmtree(self.work, ignore_errors=True)
 
     def remove_group(self):
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while True:
             try:
                 for directory, _, _ in os.walk(self.group, topdown=False):

@@ -251,6 +251,7 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
   rollback::RecoveryInput input;
   input.state_readable = read.readable;
   input.last = read.last_record;
+  input.link_changed = links_changed_at();
   if (world) {
     const std::string& live = world->live;
     const bool finished = !read.last_record || read.last_record->phase == OperationPhase::outcome;
@@ -375,7 +376,8 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
       co_return;
     }
     case rollback::RecoveryMove::resume: {
-      const OperationRecord& last = *read.last_record;
+      OperationRecord last = *read.last_record;
+      last.switched = found.switched;
       enter_parts(last);
       event::Switched switched;
       switched.release = last.request.to;
@@ -419,7 +421,7 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
         event::Switched switched = same_epoch();
         if (input.link == rollback::LinkIs::to && last.request.to != state.epoch.release) {
           switched.release = last.request.to;
-          switched.at = last.switched.value_or(last.at);
+          switched.at = found.switched.value_or(last.at);
           switched.announced = last.request.kind == OperationKind::deploy;
           switched.by_rollback = last.request.kind == OperationKind::rollback;
         }

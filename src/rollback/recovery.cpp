@@ -28,6 +28,13 @@ std::vector<std::string> younger(const RecoveryInput& input, Instant since) {
   return out;
 }
 
+/// Since when the link is on `to`. Its switch is not older than the record that announced it, and may be much younger: a system call can
+/// hang, and meanwhile the process before may have ended and been started again.
+Instant switched_at(const RecoveryInput& input) {
+  const OperationRecord& last = *input.last;
+  return last.switched.value_or(std::max(last.at, input.link_changed.value_or(last.at)));
+}
+
 Recovery resume_verification(const RecoveryInput& input, std::string why) {
   const bool verifying = input.last->phase == OperationPhase::verifying;
   return {RecoveryMove::resume, verifying ? OperationPhase::verifying : OperationPhase::restarted, false, std::move(why)};
@@ -70,15 +77,15 @@ Recovery before_switching(const RecoveryInput& input) {
   return hold(name(*input.last) + " had not switched, and `current` " + link_text(input.link));
 }
 
-/// Row "switching": we may have switched. The switch cannot be older than this record, so only a process that surely began after it is
-/// spared: it was restarted already, and only the records after it are lost.
+/// Row "switching": we may have switched. Only a process that surely began after that is spared: it was restarted already, and only the
+/// records after this one are lost.
 Recovery while_switching(const RecoveryInput& input) {
   switch (input.link) {
     case LinkIs::from:
       return {RecoveryMove::abandon, OperationPhase::none, false,
               name(*input.last) + " had not switched; it is judged again on fresh evidence"};
     case LinkIs::to:
-      return resume(input, younger(input, input.last->at), name(*input.last) + " had switched and was not known to be restarted");
+      return resume(input, younger(input, switched_at(input)), name(*input.last) + " had switched and was not known to be restarted");
     case LinkIs::mixed:
       return {RecoveryMove::undo, OperationPhase::none, false,
               name(*input.last) + " had switched some of its components; they are taken back and it is judged again on fresh evidence"};
@@ -99,7 +106,7 @@ Recovery after_switch(const RecoveryInput& input) {
       if (last.phase != OperationPhase::switched) return resume_verification(input, name(last) + " was being verified");
       // Within the tick before the switch either may be true. It counts as younger: a restart follows the switch closely, an old process
       // that happened to begin in those 10 ms is rare, and verification finds it out, while a second restart is an outage nobody asked for.
-      std::vector<std::string> spared = younger(input, last.switched.value_or(last.at) - kTick);
+      std::vector<std::string> spared = younger(input, switched_at(input) - kTick);
       const bool all = spared.size() == input.managed.size();
       return resume(input, std::move(spared),
                     name(last) + " had switched, and " + (all ? "a process" : "no process") + " younger than the switch runs");
@@ -159,9 +166,15 @@ Recovery recover(const RecoveryInput& input) {
   if (!input.state_readable) return hold("the state file cannot be read: what was under way is not known");
 
   Recovery found = by_table(input);
+  if (input.last && input.link == LinkIs::to) found.switched = switched_at(input);
   const bool another_try = found.move == RecoveryMove::resume || found.move == RecoveryMove::abandon || found.move == RecoveryMove::undo;
   if (another_try && input.last->attempt >= kAttemptsMax) {
-    return hold(name(*input.last) + " did not end in " + std::to_string(input.last->attempt) + " attempts");
+    found = {RecoveryMove::hold_and_page,
+             OperationPhase::none,
+             false,
+             name(*input.last) + " did not end in " + std::to_string(input.last->attempt) + " attempts",
+             {},
+             found.switched};
   }
   return found;
 }

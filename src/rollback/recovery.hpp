@@ -25,7 +25,8 @@ struct ManagedComponent {
 struct RecoveryInput {
   std::optional<OperationRecord> last;  ///< nothing: no operation was ever recorded
   LinkIs link = LinkIs::missing;
-  bool state_readable = true;  ///< false: both slots corrupt
+  std::optional<Instant> link_changed{};  ///< the link's own time, as far as the file system tells; of several links the latest
+  bool state_readable = true;             ///< false: both slots corrupt
   std::vector<ManagedComponent> managed;
 };
 
@@ -45,6 +46,7 @@ struct Recovery {
   bool restart = false;                             ///< a process is older than the switch, so it must be restarted
   std::string why;
   std::vector<std::string> spared{};  ///< components whose process is younger than the switch
+  std::optional<Instant> switched{};  ///< where the link is on `to`: since when, at the latest
 };
 
 inline constexpr int kAttemptsMax = 3;

@@ -109,6 +109,27 @@ TEST(RecoverySwitching, OnToAProcessThatSurelyBeganAfterTheRecordIsNotRestartedA
   EXPECT_TRUE(recover_with_process(found(Phase::switching, LinkIs::to), t0 - 1ns).restart) << "not surely";
 }
 
+/// The system call hung, and before it came through the process before crashed and was started again.
+TEST(RecoverySwitching, OnToAProcessOlderThanTheLinkIsRestarted) {
+  RecoveryInput input = found(Phase::switching, LinkIs::to);
+  input.link_changed = t0 + 5s;
+
+  const Recovery recovery = recover_with_process(input, t0 + 3s);
+
+  EXPECT_EQ(recovery.resume_at, Phase::switched);
+  EXPECT_TRUE(recovery.restart);
+  EXPECT_EQ(recovery.switched, t0 + 5s);
+  EXPECT_FALSE(recover_with_process(input, t0 + 5s).restart);
+}
+
+TEST(RecoverySwitching, TheSwitchIsNotOlderThanTheRecordThatAnnouncedIt) {
+  RecoveryInput input = found(Phase::switching, LinkIs::to);
+  input.link_changed = t0 - 1h;
+
+  EXPECT_TRUE(recover_with_process(input, t0 - 1s).restart);
+  EXPECT_EQ(recover(input).switched, t0);
+}
+
 TEST(RecoverySwitching, ElsewhereItHoldsAndPages) {
   for (const LinkIs link : {LinkIs::ledger_live, LinkIs::other, LinkIs::missing})
     EXPECT_EQ(recover(found(Phase::switching, link)).move, Move::hold_and_page);

@@ -145,8 +145,8 @@ class Shell {
   // shell_recover.cpp
   void start_service(std::size_t n);
   void recover(std::size_t n, const Disk::Read& read);
-  void resume(std::size_t n, const OperationRecord& last, const rollback::Recovery& found);
-  void hold_and_page(std::size_t n, const Disk::Read& read, rollback::LinkIs link, const World& world, const std::string& why);
+  void resume(std::size_t n, OperationRecord last, const rollback::Recovery& found);
+  void hold_and_page(std::size_t n, const Disk::Read& read, rollback::LinkIs link, const World& world, const rollback::Recovery& found);
   void close_unfinished(std::size_t n, OperationRecord last, OperationStatus status, const std::string& note, std::function<void()> then);
   bool broken(const char* promise) const { return around_.broken == promise; }
   std::string new_id();

@@ -25,10 +25,10 @@ rollback::LinkIs link_is(const Disk::Read& read, const ServiceState& state, cons
   return live == state.epoch.release && !live.empty() ? rollback::LinkIs::ledger_live : rollback::LinkIs::other;
 }
 
-event::Switched switched_by(const OperationRecord& last) {
+event::Switched switched_by(const OperationRecord& last, std::optional<Instant> at) {
   event::Switched switched;
   switched.release = last.request.to;
-  switched.at = last.switched.value_or(last.at);
+  switched.at = at.value_or(last.at);
   switched.announced = last.request.kind == OperationKind::deploy;
   switched.by_rollback = last.request.kind == OperationKind::rollback;
   switched.operation = last.request.operation;
@@ -90,6 +90,7 @@ void Shell::recover(std::size_t n, const Disk::Read& read) {
   rollback::RecoveryInput input;
   input.state_readable = read.readable;
   input.last = read.last;
+  input.link_changed = instant(around_.site.service(n).link_changed);
   input.link = link_is(read, state, world.live);
   service.process = world.process;
   input.managed.push_back({"app", world.process});
@@ -153,16 +154,17 @@ void Shell::recover(std::size_t n, const Disk::Read& read) {
       });
     case rollback::RecoveryMove::undo:
     case rollback::RecoveryMove::resume: resume(n, *read.last, found); return watch();
-    case rollback::RecoveryMove::hold_and_page: hold_and_page(n, read, input.link, world, found.why); return watch();
+    case rollback::RecoveryMove::hold_and_page: hold_and_page(n, read, input.link, world, found); return watch();
   }
 }
 
-void Shell::resume(std::size_t n, const OperationRecord& last, const rollback::Recovery& found) {
+void Shell::resume(std::size_t n, OperationRecord last, const rollback::Recovery& found) {
   Watched& service = services_[n];
+  last.switched = found.switched;
   service.operating = last.request.operation;
   service.request = last.request;
   deliver(n, event::OperationBegan{last.request.operation, last.request.kind});
-  deliver(n, switched_by(last));
+  deliver(n, switched_by(last, last.switched));
   World as_planned = around_.site.world(n, [this](Duration t) { return instant(t); });
   as_planned.live = last.request.from;
   auto plan = plan_of(n, last.request, as_planned);
@@ -174,7 +176,9 @@ void Shell::resume(std::size_t n, const OperationRecord& last, const rollback::R
   drive(n, service.operation->begin(now()));
 }
 
-void Shell::hold_and_page(std::size_t n, const Disk::Read& read, rollback::LinkIs link, const World& world, const std::string& why) {
+void Shell::hold_and_page(std::size_t n, const Disk::Read& read, rollback::LinkIs link, const World& world,
+                          const rollback::Recovery& found) {
+  const std::string& why = found.why;
   const ServiceState state = services_[n].incident->state();
   event::Switched switched;
   switched.release = state.epoch.release;
@@ -185,7 +189,7 @@ void Shell::hold_and_page(std::size_t n, const Disk::Read& read, rollback::LinkI
     return deliver(n, event::StateUntrusted{why});
   }
   const OperationRecord last = *read.last;
-  if (link == rollback::LinkIs::to && last.request.to != state.epoch.release) switched = switched_by(last);
+  if (link == rollback::LinkIs::to && last.request.to != state.epoch.release) switched = switched_by(last, found.switched);
   if (!switched.release.empty()) deliver(n, std::move(switched));
   close_unfinished(n, last, OperationStatus::unknown, why, [this, n, last, link, world, why] {
     tell_ended(n, last.request, OperationStatus::unknown, "", why, false);

@@ -42,7 +42,12 @@ bool Incident::counts(const Remembered& alert, Instant now) const {
   if (!state_.epoch.started) return exits;
   if (warming(now)) return exits || reads(change, "verification_success");
   const auto from = counts_from(change);
-  return !from || now >= *from;
+  return !from || (now >= *from && !is_blind(change));  // Blind, it is not known whether it still fires.
+}
+
+bool Incident::is_blind(const AlertChange& change) const {
+  const auto verdict = verdicts_.find(change.group + "\n" + change.rule);
+  return verdict != verdicts_.end() && verdict->second.verdict == Verdict::blind;
 }
 
 /// The process before may have said it, as it was stopped, even if it was heard later; or what is measured over a window holds what was
@@ -60,7 +65,10 @@ std::optional<Instant> Incident::counts_from(const AlertChange& change) const {
                                  return feeds && started - state_.epoch.switched > check.interval;
                                });
   if (said_since && !measured_before) return std::nullopt;
-  return (said_since ? started : std::max(started, change.since)) + kSeesTheProcessBefore;
+  Instant seen = said_since ? started : std::max(started, change.since);
+  for (const std::string& check : change.checks)
+    if (const auto late = heard_late_.find(check); late != heard_late_.end()) seen = std::max(seen, late->second);
+  return seen + kSeesTheProcessBefore;
 }
 
 std::vector<const Incident::Remembered*> Incident::evidence(Instant now) const {
@@ -113,6 +121,12 @@ void Incident::tell_of(Turn& turn, const AlertChange& change) {
   record(turn, decision);
   notify(turn, holds ? Notification::Severity::page : Notification::Severity::warning, change.rule + " on " + state_.service.text(),
          text_of(change), &decision);
+}
+
+void Incident::handle(Turn& turn, const event::HeardLate& e) {
+  const bool known =
+      std::any_of(settings_.checks.begin(), settings_.checks.end(), [&](const auto& check) { return check.name == e.check; });
+  if (known && state_.epoch.started) heard_late_[e.check] = turn.now;
 }
 
 void Incident::handle(Turn& turn, const event::Alert& e) {

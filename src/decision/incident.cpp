@@ -92,6 +92,7 @@ void Incident::begin_epoch(Turn& turn, const event::Switched& e) {
   state_.epoch = std::move(epoch);
   alerts_.clear();
   healthy_once_.clear();
+  heard_late_.clear();
   held_keys_.clear();
   incident_closed_.reset();
   warming_since_ = state_.epoch.started;

@@ -128,6 +128,7 @@ class Incident {
   void handle(Turn& turn, const event::Started& e);
   void handle(Turn& turn, const event::Stopped& e);
   void handle(Turn& turn, const event::CheckHealth& e);
+  void handle(Turn& turn, const event::HeardLate& e);
   void handle(Turn& turn, const event::Alert& e);
   void handle(Turn& turn, const event::RuleVerdict& e);
   void handle(Turn& turn, const event::Pushed& e);
@@ -157,6 +158,7 @@ class Incident {
   // evidence.cpp: which alerts count
   bool warming(Instant now) const;
   bool counts(const Remembered& alert, Instant now) const;
+  bool is_blind(const AlertChange& change) const;
   std::optional<Instant> counts_from(const AlertChange& change) const;
   std::vector<const Remembered*> evidence(Instant now) const;
   bool any_rollback_alert_fires() const;
@@ -247,6 +249,7 @@ class Incident {
   std::map<std::string, VerdictChange> verdicts_;  ///< of alerting rules; at most kVerdictsMax
   bool verdicts_overflowed_ = false;               ///< more rules than that: nothing is known well enough to bake
   std::set<std::string> healthy_once_;             ///< http checks healthy since warming began
+  std::map<std::string, Instant> heard_late_;      ///< by check: when it last told of a time before the start, in this epoch
   std::optional<Instant> warming_since_;           ///< started, or started again after a clean stop
   bool stopped_ = false;
   bool stopped_cleanly_ = false;

@@ -221,7 +221,10 @@ void Service::on_batch_health(const Batch& batch) {
   } else {
     opinions_.erase(batch.check);
   }
-  if (!batch.healthy || !incident_) return;
+  if (!incident_) return;
+  const auto& started = incident_->state().epoch.started;
+  if (started && batch.unobserved.empty() && batch.began < *started + kTick && batch.at > *started) deliver(event::HeardLate{batch.check});
+  if (!batch.healthy) return;
   const auto* settings = [&]() -> const config::CheckSettings* {
     for (const auto& check : settings_.checks)
       if (check.name == batch.check) return &check;

@@ -122,6 +122,10 @@ struct CheckHealth {
   std::string check;
   bool healthy = false;
 };
+/// What a check tells now its probe began to see before the live release's start: the process before may have said it.
+struct HeardLate {
+  std::string check;
+};
 struct Alert {
   AlertChange change;
 };
@@ -215,7 +219,7 @@ struct Tick {};
 using Event = std::variant<event::Switched, event::Started, event::Stopped, event::CheckHealth, event::Alert, event::RuleVerdict,
                            event::Pushed, event::Settled, event::OperationBegan, event::OperationEnded, event::TargetHashed, event::Gap,
                            event::Suspend, event::Unsuspend, event::Mark, event::Acknowledge, event::Approve, event::Locked, event::Changed,
-                           event::Drilled, event::Pruned, event::StateUntrusted, event::Tick>;
+                           event::Drilled, event::Pruned, event::StateUntrusted, event::HeardLate, event::Tick>;
 
 // ---- What the incident machine asks for. Data, performed by the engine; each outcome comes back as an event. ----
 namespace action {

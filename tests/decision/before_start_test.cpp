@@ -30,6 +30,27 @@ TEST(BeforeTheStart, WhatStillFiresWhenTheProcessBeforeIsOutOfSightIsEvidence) {
   EXPECT_NE(m.find<action::Reprobe>(), nullptr);
 }
 
+TEST(BeforeTheStart, WhatTheProcessBeforeSaidAndIsHeardLaterStaysInSightLonger) {
+  Machine m = alert_before_start({"log_matches_total"});
+  m.pass(40s);
+  m.send(event::HeardLate{"health"});  // Its lines could not be read until now.
+  m.pass(60s);
+  EXPECT_EQ(m.count<action::Reprobe>(), 0);
+
+  m.pass(2s);
+  EXPECT_EQ(m.count<action::Reprobe>(), 1) << "it still fires";
+}
+
+TEST(BeforeTheStart, WhetherItStillFiresWhenTheProcessBeforeIsOutOfSightMustBeKnown) {
+  Machine m = alert_before_start({"log_matches_total"});
+  m.pass(50s).verdict(Verdict::blind, "Alert");
+  m.pass(10min);
+  EXPECT_EQ(m.count<action::Reprobe>(), 0);
+
+  m.verdict(Verdict::breached, "Alert");
+  EXPECT_EQ(m.count<action::Reprobe>(), 1);
+}
+
 /// v2 has started and is healthy; an alert fires whose word was given `before_start` before the start.
 Machine word_from_before_the_start(Duration before_start, const std::vector<std::string>& reads) {
   Machine m;

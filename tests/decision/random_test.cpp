@@ -42,7 +42,7 @@ class Storm {
       return;
     }
     machine_.now = machine_.now + Duration(std::chrono::milliseconds(below(20) == 0 ? below(400'000) : below(1500)));
-    switch (below(22)) {
+    switch (below(23)) {
       case 0: return send(event::Switched{release(), machine_.now, below(2) == 0, false, ""});
       case 1:
       case 2: return send(event::Started{machine_.now});
@@ -64,6 +64,7 @@ class Storm {
       case 18: return command();
       case 19: return send(event::Gap{machine_.now - 3s, machine_.now});
       case 20: return restart();
+      case 21: return send(event::HeardLate{"health"});
       default: return send(event::Tick{});
     }
   }

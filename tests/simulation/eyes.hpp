@@ -34,6 +34,7 @@ std::unique_ptr<Eyes> make_quick_eyes(const Scenario& scenario, Instant now);
 std::unique_ptr<Eyes> make_judge_eyes(const Scenario& scenario, const rules::Groups& groups, Instant now);
 /// The packs under rules/ of the source tree, read once. Empty where they cannot be read.
 const rules::Groups& shipped_packs();
+const char* name_of(Sense::What what);  ///< of the check
 /// One batch as the real check of this kind would deliver it.
 Batch batch_of(const ServiceKey& service, const Sense& sense, int failures, double failing_seconds, Instant began, Instant now);
 

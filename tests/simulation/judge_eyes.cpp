@@ -17,16 +17,6 @@ Sample sample(const ServiceKey& service, const char* check, Labels labels, doubl
   return Sample{std::move(labels), value, counter};
 }
 
-const char* name_of(Sense::What what) {
-  switch (what) {
-    case Sense::What::health: return "health";
-    case Sense::What::process: return "process";
-    case Sense::What::log: return "app-log";
-    case Sense::What::app: return "app";
-  }
-  return "?";
-}
-
 class JudgeEyes : public Eyes {
  public:
   JudgeEyes(const Scenario& scenario, const rules::Groups& groups, Instant now) {
@@ -135,6 +125,16 @@ class JudgeEyes : public Eyes {
 };
 
 }  // namespace
+
+const char* name_of(Sense::What what) {
+  switch (what) {
+    case Sense::What::health: return "health";
+    case Sense::What::process: return "process";
+    case Sense::What::log: return "app-log";
+    case Sense::What::app: return "app";
+  }
+  return "?";
+}
 
 Batch batch_of(const ServiceKey& service, const Sense& sense, int failures, double failing_seconds, Instant began, Instant now) {
   Batch batch;

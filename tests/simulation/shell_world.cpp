@@ -26,7 +26,10 @@ void Shell::on_sense(const Sense& sense) {
   }
   if (sense.looked)
     around_.onlooker.heard(n, (sense.what == Sense::What::health && !sense.healthy) || sense.what != Sense::What::health, sense.began);
-  const bool counts = began >= service.incident->state().epoch.switched;
+  const Epoch& epoch = service.incident->state().epoch;
+  const bool counts = began >= epoch.switched;
+  if (sense.looked && epoch.started && began < *epoch.started + kTick && now() > *epoch.started)
+    deliver(n, event::HeardLate{name_of(sense.what)});
   if (sense.what == Sense::What::health && sense.looked && counts) deliver(n, event::CheckHealth{"health", sense.healthy});
   deliver(eyes_->on_sense(sense, began, now()));
   if (service.has_dependency && sense.what == Sense::What::process)

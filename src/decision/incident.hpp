@@ -222,7 +222,7 @@ class Incident {
   void hold_after(Turn& turn, const event::OperationEnded& e, std::string reason);
   void mark_left_bad(Turn& turn, const std::string& release, std::string reason);
   void mark_unknown(const std::string& release, std::string reason);
-  void remember_operation(const event::OperationEnded& e, Instant now);
+  void remember_operation(const event::OperationEnded& e, Instant ended);
   bool fails_the_same_way(const std::string& failed_how) const;
 
   // bake.cpp: the clock that makes a release good

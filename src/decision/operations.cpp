@@ -29,7 +29,7 @@ void Incident::handle(Turn& turn, const event::OperationEnded& e) {
 
 void Incident::rollback_ended(Turn& turn, const event::OperationEnded& e) {
   if (e.interrupted && e.trigger != Trigger::manual && state_.incident && state_.incident->acted) return judge_again(turn, e);
-  remember_operation(e, turn.now);
+  remember_operation(e, std::min(e.at.value_or(turn.now), turn.now));
   switch (e.status) {
     case OperationStatus::succeeded: return rollback_succeeded(turn, e);
     case OperationStatus::failed:
@@ -65,16 +65,16 @@ void Incident::judge_again(Turn& turn, const event::OperationEnded& e) {
 }
 
 /// The cooldown counts from the end. An automatic one is in the state since its decision.
-void Incident::remember_operation(const event::OperationEnded& e, Instant now) {
+void Incident::remember_operation(const event::OperationEnded& e, Instant ended) {
   const auto known =
       std::find_if(state_.past.begin(), state_.past.end(), [&](const PastOperation& p) { return p.operation == e.operation; });
   if (known != state_.past.end()) {
-    known->at = now;
+    known->at = std::max(known->at, ended);
     return;
   }
   const bool automatic = e.trigger != Trigger::manual;
   if (!automatic && e.status != OperationStatus::succeeded) return;
-  state_.past.push_back(PastOperation{e.operation, e.from, e.to, automatic, now});
+  state_.past.push_back(PastOperation{e.operation, e.from, e.to, automatic, ended});
   if (state_.past.size() > ServiceState::kPastMax) state_.past.erase(state_.past.begin());
 }
 

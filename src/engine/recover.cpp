@@ -294,7 +294,8 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
       log::error("the service manager cannot be reached", {{"service", key().text()}, {"error", trouble_}});
     }
   };
-  const auto tell_ended = [this](const OperationRequest& request, OperationStatus status, std::string detail, bool interrupted) {
+  const auto tell_ended = [this](const OperationRequest& request, OperationStatus status, std::string detail, bool interrupted,
+                                 std::optional<Instant> at = std::nullopt) {
     event::OperationEnded ended;
     ended.operation = request.operation;
     ended.kind = request.kind;
@@ -304,6 +305,7 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
     ended.to = request.to;
     ended.detail = std::move(detail);
     ended.interrupted = interrupted;
+    ended.at = at;
     deliver(std::move(ended));
   };
   // An outcome on disk that the daemon did not live to tell of is told now; the history gets its row in any case.
@@ -338,7 +340,9 @@ asio::awaitable<void> Service::recover(record::StateRead read, Result<World> wor
       break;
     case rollback::RecoveryMove::outside_deployment: {
       if (read.last_record && read.last_record->phase != OperationPhase::outcome) {
-        co_await close_unfinished(*read.last_record, OperationStatus::abandoned, "an outside deployment won: " + found.why);
+        const std::string won = "an outside deployment won: " + found.why;
+        co_await close_unfinished(*read.last_record, OperationStatus::abandoned, won);
+        tell_ended(read.last_record->request, OperationStatus::abandoned, won, false, links_changed_at());
       }
       if (untold) tell_ended(read.last_record->request, read.last_record->status, read.last_record->note, false);
       event::Switched switched;

@@ -160,8 +160,9 @@ struct OperationEnded {
   std::string from, to;
   std::string failed_how;  ///< of a failed verification: the first failing test's name and result kind, to tell "the same way"
   std::string detail;
-  bool interrupted =
-      false;  ///< nothing was done, for the daemon ended, stood still or was told to stop before the commit point: it is judged again
+  /// Nothing was done, for the daemon ended, stood still or was told to stop before the commit point: it is judged again.
+  bool interrupted = false;
+  std::optional<Instant> at{};  ///< when it was over, where that is found out later
 };
 struct TargetHashed {
   TargetFacts facts;

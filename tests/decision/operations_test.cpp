@@ -52,6 +52,27 @@ TEST(Rollback, WhatAPersonSaidOfAReleaseMeanwhileStands) {
   }
 }
 
+TEST(Rollback, OvertakenByADeploymentWhileNoDaemonRanItsCooldownCountsFromThatDeployment) {
+  for (const Duration deployed : {3s, -3s}) {  // After the decision; by a clock that somebody set, before it.
+    Machine m;
+    m.v2_bakes().crashed();
+    m.settled();
+    ASSERT_NE(m.find<action::Operate>(), nullptr);
+    const OperationRequest request = m.find<action::Operate>()->request;
+    const Instant decided = m.now;
+    m.pass(1h).restart();
+    event::OperationEnded ended;
+    ended.operation = request.operation;
+    ended.status = OperationStatus::abandoned;
+    ended.from = request.from;
+    ended.to = request.to;
+    ended.at = decided + deployed;
+    m.send(ended);
+
+    EXPECT_EQ(m.incident->state().past.back().at, std::max(decided, *ended.at));
+  }
+}
+
 TEST(Rollback, ItsCooldownHoldsWhatFailsWhileItEnds) {
   auto settings = test_settings();
   settings.policy.late_automatic = true;

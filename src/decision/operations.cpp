@@ -33,8 +33,9 @@ void Incident::rollback_ended(Turn& turn, const event::OperationEnded& e) {
   switch (e.status) {
     case OperationStatus::succeeded: return rollback_succeeded(turn, e);
     case OperationStatus::failed:
-      // A hook of ours says nothing of the release that it was called for: no reason to go further back.
-      if (!e.failed_how.empty() && !e.failed_how.starts_with("hook:")) return target_failed_verification(turn, e);
+      // A hook of ours, or a manager that refuses, says nothing of the release that it was called for: no reason to go further back.
+      if (!e.failed_how.empty() && !e.failed_how.starts_with("hook:") && e.failed_how != "restart:refused")
+        return target_failed_verification(turn, e);
       return hold_after(turn, e, "the rollback to " + e.to + " failed");
     case OperationStatus::undone:
     case OperationStatus::abandoned:

@@ -73,6 +73,20 @@ TEST(Rollback, OvertakenByADeploymentWhileNoDaemonRanItsCooldownCountsFromThatDe
   }
 }
 
+TEST(Rollback, AManagerThatRefusesIsNoReasonToGoFurtherBack) {
+  auto settings = test_settings();
+  settings.policy.max_steps_back = 2;
+  Machine m(settings);
+  m.switched("v0").started().send(event::Mark{"v0", Standing::good, "tested", "anna"}).pass(1min);
+  m.v2_bakes().crashed();
+  m.settled();
+  m.operation_ends(OperationStatus::failed, "restart:refused");
+  m.pass(1min);
+
+  EXPECT_EQ(m.count<action::Reprobe>(), 1) << "the one on v2";
+  EXPECT_NE(m.standing("v1"), Standing::unknown);
+}
+
 TEST(Rollback, ItsCooldownHoldsWhatFailsWhileItEnds) {
   auto settings = test_settings();
   settings.policy.late_automatic = true;

@@ -59,6 +59,7 @@ void Shell::turn() {
   last_turn_ = now;
   if (passed <= kGapMin) return;
   last_gap_end_ = now;
+  stood_still_ += passed;
   around_.trace.note(now, "daemon", "gap");
   around_.onlooker.gap();
   if (broken("gap")) {
@@ -213,14 +214,20 @@ bool Shell::perform(std::size_t n, Queued& queued) {
                  },
                  [&](const action::Operate& wanted) {
                    std::string refused;
-                   if (!service.incident->state_trusted()) refused = "the intent could not be written";
-                   if (service.incident->state().suspension) refused = "the service was suspended meanwhile";
-                   if (!service.operating.empty()) refused = "another operation began meanwhile";
+                   bool judged_again = false;
+                   if (!service.incident->state_trusted()) {
+                     refused = "the intent could not be written";
+                   } else if (const std::string stopped = why_stopped(n); !stopped.empty()) {
+                     refused = stopped;
+                     judged_again = true;
+                   } else if (!service.operating.empty()) {
+                     refused = "another operation began meanwhile";
+                   }
                    if (refused.empty()) {
                      service.operating = wanted.request.operation;
                      around_.clock.in_daemon(0ms, [this, n, request = wanted.request] { operate(n, request); });
                    } else {
-                     never_begun(n, wanted.request, refused);
+                     never_begun(n, wanted.request, refused, judged_again);
                    }
                  },
                  [&](const action::Arm& wanted) { arm(n, wanted.release); },

@@ -96,6 +96,8 @@ class Shell {
     std::vector<Waiting> waiting;
     std::string operating;
     std::optional<rollback::Operation> operation;
+    Duration stood_still{};    ///< as of its latest answer
+    bool was_stopped = false;  ///< a step of it was not begun
     OperationRequest request;
     std::optional<World::Process> process;
     std::map<std::size_t, int> hashed;  ///< release -> content that was hashed in this life
@@ -134,14 +136,20 @@ class Shell {
   Result<Plan> plan_of(std::size_t n, const OperationRequest& request, const World& world) const;
   rollback::OperationOptions options_of(std::size_t n, const OperationRequest& request) const;
   void drive(std::size_t n, rollback::Ask ask);
-  void verify(std::size_t n, Duration until, std::optional<Duration> healthy_since);
+  struct Verifying {
+    Duration length{}, until{};
+    std::optional<Duration> healthy_since{};
+    Duration stood_still{};  ///< as of its beginning
+    int turn = 1;            ///< begun anew after each standstill
+  };
+  void verify(std::size_t n, Verifying tests);
   void conclude_verification(std::size_t n, bool healthy, bool smoke);
   void answered(std::size_t n, const rollback::Answer& answer);
   void finished(std::size_t n, const rollback::Finish& finish);
-  void never_begun(std::size_t n, const OperationRequest& request, const std::string& why);
+  void never_begun(std::size_t n, const OperationRequest& request, const std::string& why, bool judged_again = false);
   void tell_ended(std::size_t n, const OperationRequest& request, OperationStatus status, std::string how, std::string detail,
-                  bool interrupted);
-  void cancel(std::size_t n, const std::string& by);
+                  bool interrupted, std::optional<Instant> at = std::nullopt);
+  std::string why_stopped(std::size_t n) const;
   // shell_recover.cpp
   void start_service(std::size_t n);
   void recover(std::size_t n, const Disk::Read& read);
@@ -157,7 +165,7 @@ class Shell {
   std::vector<Watched> services_;
   Duration began_{};  ///< true time of this life's start
   Instant base_;      ///< engine time then
-  Duration last_turn_{}, last_gap_end_{-1h};
+  Duration last_turn_{}, last_gap_end_{-1h}, stood_still_{};
 };
 
 }  // namespace rollbackd::simulation

@@ -1,5 +1,6 @@
 // Carries out operations: the pure machine says what is next, this does it in the simulated world and answers. Mirrors engine/operate.cpp.
 #include <algorithm>
+#include <utility>
 
 #include "rollback/plan.hpp"
 #include "rollback/verdict.hpp"
@@ -16,7 +17,15 @@ Step step_of(const char* driver, const char* action) {
   return step;
 }
 
+constexpr int kVerifyTurnsMax = 4;
+
 }  // namespace
+
+/// Why nothing may be begun any more before the commit point: empty when it may.
+std::string Shell::why_stopped(std::size_t n) const {
+  if (services_[n].incident->state().suspension) return "the suspension";
+  return around_.kill_switch && !broken("kill_switch") ? "the kill switch" : "";
+}
 
 Result<Plan> Shell::plan_of(std::size_t, const OperationRequest& request, const World& world) const {
   std::vector<Step> steps{step_of("symlink", "switch"), step_of("supervised", "restart")};
@@ -49,6 +58,8 @@ void Shell::operate(std::size_t n, OperationRequest request) {
     return never_begun(n, request, plan.error().text());
   }
   service.operation.emplace(std::move(*plan), options_of(n, request), now());
+  service.stood_still = stood_still_;
+  service.was_stopped = false;
   drive(n, service.operation->begin(now()));
 }
 
@@ -65,6 +76,16 @@ void Shell::drive(std::size_t n, rollback::Ask ask) {
     });
   } else if (const auto* run = std::get_if<rollback::RunStep>(&ask)) {
     const Step step = run->step;
+    const std::string stopped = step.action == "switch" ? why_stopped(n) : "";
+    if (!stopped.empty()) {  // Nothing was begun: the machine is told so, and gives up.
+      service.was_stopped = true;
+      service.operation->on(rollback::CancelAsked{stopped}, now());
+      rollback::StepEnded ended;
+      ended.outcome.status = Outcome::Status::refused;
+      ended.outcome.error = Error(Errc::refused, "not begun").because(stopped);
+      ended.number = step.number;
+      return answered(n, ended);
+    }
     trace(n, "step", step.action);
     around_.site.run(n, step, service.request, run->deadline, [this, n, step](Outcome outcome) {
       turn();
@@ -79,6 +100,7 @@ void Shell::drive(std::size_t n, rollback::Ask ask) {
         switched.operation = self.request.operation;
         deliver(n, std::move(switched));
       }
+      if (step.action == "restart" && !outcome.ok()) around_.onlooker.heard(n, true, around_.clock.now());  // It is said not to start.
       if (step.action == "restart" && outcome.ok()) self.process = around_.site.world(n, [this](Duration t) { return instant(t); }).process;
       rollback::StepEnded ended;
       ended.outcome = std::move(outcome);
@@ -86,7 +108,12 @@ void Shell::drive(std::size_t n, rollback::Ask ask) {
       answered(n, ended);
     });
   } else if (const auto* wanted = std::get_if<rollback::Verify>(&ask)) {
-    verify(n, around_.clock.now() + std::min<Duration>(wanted->deadline, 30s), std::nullopt);
+    turn();
+    Verifying tests;
+    tests.length = std::min<Duration>(wanted->deadline, 30s);
+    tests.until = around_.clock.now() + tests.length;
+    tests.stood_still = stood_still_;
+    verify(n, tests);
   } else {
     finished(n, std::get<rollback::Finish>(ask));
   }
@@ -96,28 +123,30 @@ void Shell::answered(std::size_t n, const rollback::Answer& answer) {
   turn();
   Watched& service = services_[n];
   if (!service.operation || service.operation->finished()) return;
+  service.operation->stood_still(stood_still_ - std::exchange(service.stood_still, stood_still_));
   rollback::Ask next = service.operation->on(answer, now());
   if (!service.operation->keep_waiting()) drive(n, std::move(next));
 }
 
-/// A person or the kill switch said no: obeyed before the commit point.
-void Shell::cancel(std::size_t n, const std::string& by) {
-  Watched& service = services_[n];
-  if (service.operation && !service.operation->finished()) answered(n, rollback::CancelAsked{by});
-}
-
-/// Healthy for 5 s without a break, and the test of the service itself, all within the time.
-void Shell::verify(std::size_t n, Duration until, std::optional<Duration> healthy_since) {
+/// Healthy for 5 s without a break, and the test of the service itself, all within the time; what stood still in between is tested again.
+void Shell::verify(std::size_t n, Verifying tests) {
+  turn();
   const Duration now_true = around_.clock.now();
   const bool healthy = !around_.site.is_blind(n) && around_.site.answers(n);
   if (!healthy)
-    healthy_since.reset();
-  else if (!healthy_since)
-    healthy_since = now_true;
-  const bool enough = healthy_since && now_true - *healthy_since >= 5s;
+    tests.healthy_since.reset();
+  else if (!tests.healthy_since)
+    tests.healthy_since = now_true;
+  const bool enough = tests.healthy_since && now_true - *tests.healthy_since >= 5s;
   const bool smoke = around_.site.verification_passes(n);
-  if ((enough && smoke) || now_true >= until) return conclude_verification(n, enough, smoke);
-  around_.clock.in_daemon(1s, [this, n, until, healthy_since] { verify(n, until, healthy_since); });
+  if ((enough && smoke) || now_true >= tests.until) {
+    if (stood_still_ == tests.stood_still || tests.turn >= kVerifyTurnsMax) return conclude_verification(n, enough, smoke);
+    tests.healthy_since.reset();
+    tests.until = now_true + tests.length;
+    tests.stood_still = stood_still_;
+    ++tests.turn;
+  }
+  around_.clock.in_daemon(1s, [this, n, tests] { verify(n, tests); });
 }
 
 void Shell::conclude_verification(std::size_t n, bool healthy, bool smoke) {
@@ -135,7 +164,7 @@ void Shell::conclude_verification(std::size_t n, bool healthy, bool smoke) {
   std::vector<rollback::TestResult> of_world{{"release_on_disk", world.live == service.request.to ? Kind::passed : Kind::failed, "", {}},
                                              {"process_younger", younger ? Kind::passed : Kind::failed, "", {}}};
   if (!healthy || !smoke || !younger) around_.onlooker.heard(n, true, around_.clock.now());
-  deliver(eyes_->on_verification(n, healthy && smoke, now(), now()));
+  if ((healthy && smoke) || !blind) deliver(eyes_->on_verification(n, healthy && smoke, now(), now()));  // Unknown is not told.
   rollback::Verified verified;
   verified.verdict = rollback::judge_verification(std::move(of_world), {result("checks_healthy", healthy), result("smoke", smoke)});
   trace(n, "verification", verified.verdict.failed_how);
@@ -146,14 +175,15 @@ void Shell::finished(std::size_t n, const rollback::Finish& finish) {
   Watched& service = services_[n];
   const OperationRequest request = service.request;
   trace(n, "ended", to_string(finish.status));
+  const bool interrupted = service.was_stopped && finish.status == OperationStatus::cancelled;
   service.operating.clear();
   service.operation.reset();
-  tell_ended(n, request, finish.status, finish.failed_how, finish.detail, false);
+  tell_ended(n, request, finish.status, finish.failed_how, finish.detail, interrupted);
   on_link(n);  // Somebody may have deployed while we were at it.
 }
 
 void Shell::tell_ended(std::size_t n, const OperationRequest& request, OperationStatus status, std::string how, std::string detail,
-                       bool interrupted) {
+                       bool interrupted, std::optional<Instant> at) {
   event::OperationEnded ended;
   ended.operation = request.operation;
   ended.kind = request.kind;
@@ -164,12 +194,13 @@ void Shell::tell_ended(std::size_t n, const OperationRequest& request, Operation
   ended.failed_how = std::move(how);
   ended.detail = std::move(detail);
   ended.interrupted = interrupted;
+  ended.at = at;
   deliver(n, std::move(ended));
 }
 
-void Shell::never_begun(std::size_t n, const OperationRequest& request, const std::string& why) {
+void Shell::never_begun(std::size_t n, const OperationRequest& request, const std::string& why, bool judged_again) {
   trace(n, "never begun", why);
-  tell_ended(n, request, OperationStatus::abandoned, "", why, false);
+  tell_ended(n, request, OperationStatus::abandoned, "", why, judged_again);
 }
 
 }  // namespace rollbackd::simulation

@@ -134,7 +134,10 @@ void Shell::recover(std::size_t n, const Disk::Read& read) {
       tell_untold();
       return watch();
     case rollback::RecoveryMove::outside_deployment: {
-      const auto then = [this, n, world, tell_untold, watch, first_sight] {
+      const bool unfinished = read.last && !has_outcome;
+      const auto then = [this, n, world, tell_untold, watch, first_sight, unfinished, read, why = found.why] {
+        if (unfinished)
+          tell_ended(n, read.last->request, OperationStatus::abandoned, "", why, false, instant(around_.site.service(n).link_changed));
         tell_untold();
         event::Switched switched;
         switched.release = world.live;
@@ -143,7 +146,7 @@ void Shell::recover(std::size_t n, const Disk::Read& read) {
         deliver(n, std::move(switched));
         watch();
       };
-      if (read.last && !has_outcome) return close_unfinished(n, *read.last, OperationStatus::abandoned, found.why, then);
+      if (unfinished) return close_unfinished(n, *read.last, OperationStatus::abandoned, found.why, then);
       return then();
     }
     case rollback::RecoveryMove::abandon:
@@ -172,6 +175,8 @@ void Shell::resume(std::size_t n, OperationRecord last, const rollback::Recovery
   around_.onlooker.began(n, last.request, true);
   rollback::OperationOptions options = options_of(n, last.request);
   options.spared = found.spared;
+  service.stood_still = stood_still_;
+  service.was_stopped = false;
   service.operation = rollback::Operation::resumed(last, std::move(*plan), std::move(options), found.resume_at, now());
   drive(n, service.operation->begin(now()));
 }

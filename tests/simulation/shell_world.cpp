@@ -213,7 +213,6 @@ void Shell::command(std::size_t n, Event event) {
                           (broken("lock") && std::holds_alternative<event::Locked>(event));
   around_.onlooker.told(n, event);
   if (!not_obeyed) deliver(n, event);
-  if (std::holds_alternative<event::Suspend>(event) && !not_obeyed) cancel(n, "a suspension");
   when_performed(n, [this, n, event] {
     if (services_[n].incident->state_trusted()) around_.onlooker.promised(n, event);
   });
@@ -224,7 +223,6 @@ void Shell::kill_switch_changed() {
     if (!services_[n].incident || broken("kill_switch")) continue;
     services_[n].incident->set_daemon_suspended(around_.kill_switch, "kill switch");
     deliver(n, event::Tick{});
-    if (around_.kill_switch) cancel(n, "the kill switch");
   }
 }
 

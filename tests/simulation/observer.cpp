@@ -335,7 +335,9 @@ void Observer::at_rest() {
     const bool detectable = !(scenario_.judge && scenario_.services[n].releases[seen.link].behaviour.slow_after);
     const bool misses = site_->symptomatic(n) && seen.process.release == seen.link && service.misbehaves_since &&
                         clock_.now() - *service.misbehaves_since > 4min && detectable;
-    if (misses && !paged && !service.acknowledged)
+    // A restart that the driver only claimed: the process is an older one, and everybody knows of one that was not restarted.
+    const bool claimed = lied_to(service) && seen.process.started < service.since;
+    if (misses && !paged && !service.acknowledged && !claimed)
       violated(n, "silent miss: " + site_->id(n, seen.link) + " misbehaves and nobody was paged");
     if (misses && paged) ++counts_.held;
     if (scenario_.calm) check_calm(n);

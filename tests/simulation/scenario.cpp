@@ -225,7 +225,7 @@ Scenario make_scenario(std::uint64_t seed) {
       // People and faults come close to deployments: that is where the windows are.
       if (random.chance(0.6)) {
         const Duration near = random.pick(scenario.deeds).at;
-        deed.at = std::max<Duration>(1s, near + random.between(0s, 60s));
+        deed.at = std::clamp<Duration>(near + random.between(0s, 60s), 1s, scenario.length);  // Faults end then.
       }
       deed.length = length_of(random, deed.kind);
       deed.number = number_of(random, deed.kind);

@@ -44,6 +44,14 @@ TEST(Simulation, SeedsThatOnceFailedKeepEveryPromise) {
       7517,                 // The simulator's shell did not know when a link that was seen late had been changed.
       7666,  7949,          // The process before had written the line that was read after the start.
       7968,                 // What the tests saw before a gap was said after it.
+      37810,                // A process between the record of a switch and the switch itself was taken for the new release's.
+      36329,                // A rule was blind when what the process before had said went out of sight.
+      60382,                // The process before's lines were read long after the start.
+      71680,                // That the target did not start was heard from the driver alone.
+      80583,                // A rollback was overtaken by a deployment while no daemon ran: its cooldown began at its decision.
+      80015,                // A driver claimed to have restarted what a person deployed.
+      89298,                // Verification that could not look was told as failed.
+      82375,                // A fault was meant for the time after the faults.
   };
   for (const std::uint64_t seed : seeds)
     EXPECT_THAT(simulate(make_scenario(seed)).violations, testing::IsEmpty())

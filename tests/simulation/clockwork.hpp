@@ -42,7 +42,8 @@ class Clockwork {
       if (entry.life != 0) {
         if (entry.life != life_) continue;
         if (now_ < frozen_until_) {
-          entry.at = frozen_until_;
+          woken_ = std::max(woken_, frozen_until_) + 1us;  // One after the other, as everything takes its time.
+          entry.at = woken_;
           put(std::move(entry));
           continue;
         }
@@ -72,7 +73,7 @@ class Clockwork {
 
   Duration now_{};
   std::uint64_t order_ = 0, life_ = 0, lives_ = 0, events_ = 0;
-  Duration frozen_until_{};
+  Duration frozen_until_{}, woken_{};
   std::vector<Entry> queue_;  ///< a heap
 };
 

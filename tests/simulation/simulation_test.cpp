@@ -52,6 +52,7 @@ TEST(Simulation, SeedsThatOnceFailedKeepEveryPromise) {
       80015,                // A driver claimed to have restarted what a person deployed.
       89298,                // Verification that could not look was told as failed.
       82375,                // A fault was meant for the time after the faults.
+      92095,                // What a frozen daemon had not heard fell into the instant at which the next epoch began.
   };
   for (const std::uint64_t seed : seeds)
     EXPECT_THAT(simulate(make_scenario(seed)).violations, testing::IsEmpty())

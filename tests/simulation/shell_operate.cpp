@@ -175,7 +175,9 @@ void Shell::finished(std::size_t n, const rollback::Finish& finish) {
   Watched& service = services_[n];
   const OperationRequest request = service.request;
   trace(n, "ended", to_string(finish.status));
-  const bool interrupted = service.was_stopped && finish.status == OperationStatus::cancelled;
+  const bool given_up = finish.status == OperationStatus::abandoned || finish.status == OperationStatus::undone;
+  const bool interrupted = (service.was_stopped && finish.status == OperationStatus::cancelled) ||
+                           (service.operation && service.operation->lost_its_turn() && given_up);
   service.operating.clear();
   service.operation.reset();
   tell_ended(n, request, finish.status, finish.failed_how, finish.detail, interrupted);

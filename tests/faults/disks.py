@@ -14,6 +14,7 @@ from sweep import Fresh, Sweep
 from world import UNENDED, NotInTime, Violation, World, alive, brief, carried_out, end_all, expect, kill, processes_of, wait_for
 
 MIB = 1 << 20
+FILLS_MAX = 20
 
 
 def run(*command):
@@ -66,15 +67,32 @@ class Disk:
     # ---- what goes wrong with disks
 
     def fill(self, what):
-        """Takes every byte, or every inode."""
+        """Takes every byte, or every inode. What was removed before becomes free with the journal's next commit: taken too, until none is left."""
         directory = os.path.join(self.place, "fill")
         os.makedirs(directory, exist_ok=True)
+        for _ in range(FILLS_MAX):
+            self.take(what, directory)
+            handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            except OSError:
+                pass
+            finally:
+                os.close(handle)
+            facts = os.statvfs(self.place)
+            if (facts.f_favail if what == "inodes" else facts.f_bavail) == 0:
+                return
+        raise AssertionError("%s does not become full" % self.place)
+
+    @staticmethod
+    def take(what, directory):
+        """Takes what is free now."""
         try:
             if what == "inodes":
-                for number in range(1 << 20):
+                for number in range(len(os.listdir(directory)), 1 << 20):
                     with open(os.path.join(directory, str(number)), "wb"):
                         pass
-            with open(os.path.join(directory, "bytes"), "wb", buffering=0) as out:
+            with open(os.path.join(directory, "bytes"), "ab", buffering=0) as out:
                 for size in (MIB, 64 << 10, 4096, 1):
                     try:
                         while True:
@@ -83,8 +101,6 @@ class Disk:
                         os.fsync(out.fileno())
         except OSError:
             pass
-        facts = os.statvfs(self.place)
-        assert (facts.f_favail if what == "inodes" else facts.f_bavail) == 0, "%s is not full" % self.place
 
     def empty(self):
         shutil.rmtree(os.path.join(self.place, "fill"), ignore_errors=True)

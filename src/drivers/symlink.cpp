@@ -120,12 +120,11 @@ class Symlink final : public Driver {
     if (step.driver == "symlink" && step.version == 1 && step.action == "remove") co_return co_await remove(std::move(step), deadline);
     if (auto no = check(step)) co_return *std::move(no);
     const std::string to = step.arguments["to_value"].string_or("");
-    if (!layout_.has_release(layout_.release_of(to)))
-      co_return refused("cannot switch to " + printable(to), "no release of " + layout_.releases);
     auto work = [layout = layout_, exchange = exchange_, turn = turn_, from = step.arguments["from_value"].string_or(""), to] {
       // One that hangs on its disk and a repeated one must not mix; the second finds out what the first did.
       const std::lock_guard lock(*turn);
-      if (!layout.has_release(layout.release_of(to))) return refused("cannot switch to " + printable(to), "it was removed meanwhile");
+      if (!layout.has_release(layout.release_of(to)))
+        return refused("cannot switch to " + printable(to), "no release of " + layout.releases);
       return switch_link(layout.place, from, to, exchange, leads_to_its_release(layout, to));
     };
     co_return co_await await_outcome(context_.executor, context_.steps->run(std::move(work)), deadline);

@@ -47,8 +47,6 @@ struct ClockReading {
   Instant instant;  ///< engine time of this reading
   Stamp stamp;      ///< the same moment, in storable form
 
-  /// How far the wall clock was set forward since the daemon's start; negative when it was set back.
-  Duration wall_ahead() const { return Duration(stamp.wall_ns - instant.ns()); }
   /// The storable form of `t`.
   Stamp to_stamp(Instant t) const;
   /// `s` in this run's engine time. Same boot: compares boot time. Another boot: compares wall time, and never puts

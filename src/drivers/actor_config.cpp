@@ -192,7 +192,7 @@ Result<> leads_to(int directory, const std::string& link_value, const ReleasePla
 
 bool noted_bad(const ReleasePlace& place, const std::string& release) {
   struct stat facts {};
-  return ::fstatat(place.releases.get(), ("." + release + ".BAD_RELEASE").c_str(), &facts, AT_SYMLINK_NOFOLLOW) == 0;
+  return ::fstatat(place.releases.get(), bad_release_note(release).c_str(), &facts, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 }  // namespace rollbackd::drivers::actor

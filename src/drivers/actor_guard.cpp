@@ -14,6 +14,7 @@
 #include "base/text.hpp"
 #include "drivers/actor_config.hpp"
 #include "drivers/guarded_path.hpp"
+#include "drivers/layout.hpp"
 #include "drivers/managers.hpp"
 
 namespace rollbackd::drivers::actor {
@@ -77,7 +78,7 @@ Result<> may_switch(const config::ServiceSettings& service, const config::Compon
   if (links.has_error()) return refused(request, links.error().text());
   if (auto leads = leads_to(links->get(), value, *place); leads.has_error()) return refused(request, leads.error().text());
   if (noted_bad(*place, release) && !(by_person && request.about.forced))
-    return refused(request, release + " is marked bad by the note " + component.releases + "/." + release + ".BAD_RELEASE")
+    return refused(request, release + " is marked bad by the note " + component.releases + "/" + bad_release_note(release))
         .try_next("rollbackctl mark good takes the note away, or a person forces it");
   return {};
 }

@@ -36,6 +36,9 @@ struct Layout {
 
 std::string without_trailing_slashes(std::string path);
 
+/// Name of the note that says of a bad release why it is one, in the directory of the releases.
+inline std::string bad_release_note(const std::string& release) { return "." + release + ".BAD_RELEASE"; }
+
 /// What a release says of itself: release.json (bounded; bad content is ignored with a warning), and where that is silent what deployment
 /// tools leave: the commit from a file REVISION (Capistrano, Deployer, Ansistrano), the time from Deployer's .dep/releases_log.
 struct Said {

@@ -92,7 +92,7 @@ Outcome finish(int releases, dev_t device, const Layout& layout, const std::stri
   if (auto emptied = empty_directory(std::move(old), device, layout.releases + "/" + hidden, 1); !emptied) return ended(emptied.error());
   if (::unlinkat(releases, hidden.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) return ended(failed("remove", hidden, errno));
   // What was said of it went with it.
-  ::unlinkat(releases, ("." + release + ".BAD_RELEASE").c_str(), 0);
+  ::unlinkat(releases, bad_release_note(release).c_str(), 0);
   ::fsync(releases);
   return Outcome{Outcome::Status::done, Json::object(), Error()};
 }

@@ -52,10 +52,8 @@ Outcome refused(std::string what, std::string why) {
   return Outcome{Outcome::Status::refused, Json::object(), Error(Errc::refused, std::move(what)).because(std::move(why))};
 }
 
-std::string marker_of(const std::string& release) { return "." + release + ".BAD_RELEASE"; }
-
 Result<> write_marker(const Layout& layout, const std::string& release, const std::string& text) {
-  const std::string name = marker_of(release), temporary = name + ".new", path = layout.releases + "/" + name;
+  const std::string name = bad_release_note(release), temporary = name + ".new", path = layout.releases + "/" + name;
   const auto releases = open_directory(layout.releases, layout.place.guarded);
   if (releases.has_error()) return releases.error();
   // A file of its own: what somebody left or put there under that name is not written into.
@@ -73,8 +71,8 @@ Result<> write_marker(const Layout& layout, const std::string& release, const st
 Result<> remove_marker(const Layout& layout, const std::string& release) {
   const auto releases = open_directory(layout.releases, layout.place.guarded);
   if (releases.has_error()) return releases.error();
-  if (::unlinkat(releases->get(), marker_of(release).c_str(), 0) == 0 || errno == ENOENT) return {};
-  return Error::from_errno("cannot remove " + layout.releases + "/" + marker_of(release), errno);
+  if (::unlinkat(releases->get(), bad_release_note(release).c_str(), 0) == 0 || errno == ENOENT) return {};
+  return Error::from_errno("cannot remove " + layout.releases + "/" + bad_release_note(release), errno);
 }
 
 /// For the actor: the link would lead, from where it is put, to the directory of that release and to no other.

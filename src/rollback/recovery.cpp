@@ -169,12 +169,9 @@ Recovery recover(const RecoveryInput& input) {
   if (input.last && input.link == LinkIs::to) found.switched = switched_at(input);
   const bool another_try = found.move == RecoveryMove::resume || found.move == RecoveryMove::abandon || found.move == RecoveryMove::undo;
   if (another_try && input.last->attempt >= kAttemptsMax) {
-    found = {RecoveryMove::hold_and_page,
-             OperationPhase::none,
-             false,
-             name(*input.last) + " did not end in " + std::to_string(input.last->attempt) + " attempts",
-             {},
-             found.switched};
+    const auto switched = found.switched;
+    found = hold(name(*input.last) + " did not end in " + std::to_string(input.last->attempt) + " attempts");
+    found.switched = switched;
   }
   return found;
 }
